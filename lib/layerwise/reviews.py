@@ -1,0 +1,346 @@
+"""Reviews: read from a source, cleaned, described and split. All of it is SQL in DuckDB, out of core."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, load_dataset
+from pydantic import BaseModel
+
+from layerwise import assets
+from layerwise.errors import InputError
+from layerwise.parameters import DATA_PARAMETERS, SPLITS, Parameters, project_path
+
+# Amazon Reviews 2023 (Hou et al., 2024) at the revision this project was written against.
+HUB = (
+    "hf://datasets/McAuley-Lab/Amazon-Reviews-2023@2b6d039ed471f2ba5fd2acb718bf33b0a7e5598e"
+    "/raw/review_categories/Electronics.jsonl"
+)
+MEMORY_LIMIT = "4GB"
+LABELS = ("negative", "positive")
+SMALLEST_CLASS = 2  # reviews of each class that a split needs at the least
+
+# Function words that a text in the language can hardly do without; the share of languages is a guess from them.
+FUNCTION_WORDS = {
+    "English": "the|and|it|is|this|to|of|for|was|my|not|with|you|very|i",
+    "Spanish": "el|la|los|las|que|es|muy|para|con|una|por|pero|lo|se",
+    "French": "le|les|des|est|une|pour|avec|pas|très|mais|ce|je",
+    "German": "der|die|das|und|ist|nicht|mit|ein|eine|sehr|ich|für",
+}
+
+
+class Filter(BaseModel):
+    """What one rule dropped, and how many reviews it left."""
+
+    name: str
+    dropped: int
+    left: int
+
+
+class SplitSize(BaseModel):
+    """Reviews and positive reviews of a split."""
+
+    reviews: int
+    positive: int
+
+
+class QualityReport(BaseModel):
+    """What the reviews are like: all of the source as it came, but `lengths` and `splits` of what was kept."""
+
+    source: str
+    source_sha256: str
+    rows: int
+    unique_text_ratio: float
+    ratings: dict[float, int]
+    years: dict[int, int]
+    languages: dict[str, int]
+    products: int | None
+    filters: list[Filter]
+    lengths: dict[int, int]
+    median_length: float
+    splits: dict[str, SplitSize]
+    sha256: str
+    made_with: dict
+
+
+def prepare(parameters: Parameters) -> QualityReport:
+    """Clean and split the source into `parameters.reviews_dir`, one parquet file (text, label, product) a split.
+
+    Does nothing where the folder already holds the reviews of the same source and parameters. The splits share no
+    text, and no product where products are known; a text that stands under several products counts for the first.
+
+    Returns:
+        The report, which is also kept as `quality.json` in the folder.
+
+    Raises:
+        InputError: the source cannot be read, or does not hold what the parameters ask for.
+    """
+    folder = parameters.reviews_dir
+    made_with = parameters.model_dump(include=set(DATA_PARAMETERS))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _fetch(parameters.source, folder)
+        made_with |= {"source": file.name, "modified": file.stat().st_mtime_ns}
+        if (folder / "quality.json").is_file():
+            report = QualityReport.model_validate_json((folder / "quality.json").read_text())
+            if report.made_with == made_with:
+                return report
+            (folder / "quality.json").unlink()
+        report = _prepare(parameters, file, folder, made_with)
+        (folder / "quality.json").write_text(report.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"cannot write the reviews to {error.filename or folder}: {error.strerror or error}"
+        ) from error
+    return report
+
+
+def load(parameters: Parameters, split: str) -> Dataset:
+    """A prepared split as a memory-mapped dataset with columns text, label (0 negative, 1 positive) and product.
+
+    Training reviews come in random order. Those of the other splits come by length, so that the neighbours in a batch
+    need little padding. `train_reviews` and `analysis_reviews` take a random part of their split.
+    """
+    file = parameters.reviews_dir / f"{split}.parquet"
+    if not file.is_file():
+        raise InputError(f"no prepared reviews in {file.parent}: run the notebook 1_training first")
+    rows = Dataset.from_parquet(str(file), cache_dir=str(file.parent / "arrow"))
+    limit = {"train": parameters.train_reviews, "analysis": parameters.analysis_reviews}.get(split)
+    rows = rows.take(min(limit or len(rows), len(rows)))
+    if split == "train":
+        return rows
+    return rows.select(np.argsort([len(text) for text in rows["text"]], kind="stable"))
+
+
+def _fetch(source: str, folder: Path) -> Path:
+    """The local file of a source."""
+    if source == "embedded":
+        return assets.amazon_sentences()
+    if source == "hub":
+        return _stream(HUB, folder / "hub.parquet")
+    file = project_path(source)
+    if not file.is_file():
+        raise InputError(f"there is no file {source!r}; source is embedded, hub, or a .parquet, .csv or .jsonl file")
+    return file
+
+
+def _stream(url: str, target: Path) -> Path:
+    """Stream the reviews at `url` into a parquet file, a batch at a time, unless an earlier run already did."""
+    columns = ["rating", "text", "parent_asin", "timestamp"]
+    schema = pa.schema(zip(columns, [pa.float64(), pa.string(), pa.string(), pa.int64()], strict=True))
+    part = target.with_suffix(".part")
+    if not target.exists():
+        try:
+            rows = load_dataset("json", data_files=url, split="train", streaming=True).select_columns(columns)
+            with pq.ParquetWriter(part, schema) as writer:
+                for batch in rows.with_format("arrow").iter(batch_size=50_000):
+                    writer.write_table(batch.cast(schema))
+        except Exception as error:  # the hub's client raises dozens of kinds, all of which mean the same to the reader
+            raise InputError(
+                f"cannot stream {url} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); is there a network?"
+            ) from error
+        part.rename(target)
+    return target
+
+
+def _prepare(parameters: Parameters, file: Path, folder: Path, made_with: dict) -> QualityReport:
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}) as db:
+        db.execute(f"set temp_directory = '{_quoted(folder / 'spill')}'")
+        try:
+            _read(db, file)
+            before = _describe_source(db)
+            filters = _clean(db, parameters)
+            _sample(db, parameters)
+            _split(db, parameters)
+        except duckdb.Error as error:
+            raise InputError(f"cannot read {file.name} as reviews: {str(error).splitlines()[0]}") from error
+        splits = _write(db, folder)
+        return QualityReport(
+            source=file.name,
+            source_sha256=_sha256(file),
+            **before,
+            filters=filters,
+            lengths=dict(_pairs(db, "select length(text) // 25 * 25, count(*) from split group by 1 order by 1")),
+            median_length=db.execute("select median(length(text)) from split").fetchone()[0],
+            splits=splits,
+            sha256=_sha256(*(folder / f"{name}.parquet" for name in SPLITS)),
+            made_with=made_with,
+        )
+
+
+def _read(db: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """The table `raw` (number, text, score, product, year, negative, positive) of a file in any known layout."""
+    path = _quoted(file)
+    if file.suffix == ".txt":  # the embedded sentences: their review stands in for the product
+        db.execute(f"""
+            create table raw as
+            select row_number() over () as number, text, score, split_part(id, '_', 1) as product,
+                   null::int as year, score <= -0.5 as negative, score >= 0.5 as positive
+            from read_csv('{path}', delim = '\t', header = false, quote = '', escape = '',
+                          columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
+        return
+    readers = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}')", ".jsonl": "read_json('{}')"}
+    if file.suffix not in readers:
+        raise InputError(f"cannot tell what {file.name} is: its name should end in {', '.join(readers)}")
+    source = readers[file.suffix].format(path)
+    columns = [column for column, *_ in db.execute(f"describe select * from {source}").fetchall()]
+    for needed in ("text", "rating"):
+        if needed not in columns:
+            raise InputError(f"{file.name} has no column {needed!r}; its columns are {', '.join(columns)}")
+    product = next((name for name in ("parent_asin", "asin") if name in columns), "null")
+    year = "year(make_timestamp(timestamp::bigint * 1000))" if "timestamp" in columns else "null"
+    db.execute(f"""
+        create table raw as
+        select row_number() over () as number, text::varchar as text, rating::double as score,
+               {product}::varchar as product, {year}::int as year, score <= 2 as negative, score >= 4 as positive
+        from {source}""")
+
+
+def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
+    counts = {
+        language: f"len(regexp_extract_all(lower(text), '\\b({words})\\b'))"
+        for language, words in FUNCTION_WORDS.items()
+    }
+    best = f"greatest({', '.join(counts.values())})"
+    cases = " ".join(f"when {count} = {best} then '{language}'" for language, count in counts.items())
+    rows, texts, unique, products = db.execute(f"""
+        select count(*), count(text), count(distinct {_KEY}), count(distinct product) from raw""").fetchone()
+    if not texts:
+        raise InputError("the source holds no review: give a file with texts and ratings")
+    dated = "from raw where year is not null group by 1 order by 1"
+    language = f"select case when {best} = 0 then 'unknown' {cases} end as language from raw where text is not null"
+    return {
+        "rows": rows,
+        "unique_text_ratio": unique / texts,
+        "ratings": dict(
+            _pairs(db, "select floor(score * 2) / 2, count(*) from raw where score is not null group by 1 order by 1")
+        ),
+        "years": dict(_pairs(db, f"select year, count(*) {dated}")),
+        "languages": dict(
+            _pairs(db, f"select language, count(*) as n from ({language}) group by 1 order by n desc, 1")
+        ),
+        "products": products or None,
+    }
+
+
+# Two texts are the same when their letters and digits are.
+_KEY = "md5(regexp_replace(lower(text), '[^\\p{L}\\p{N}]+', ' ', 'g'))"
+
+
+def _clean(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> list[Filter]:
+    """The table `clean`: markup removed, then one filter after the other, each counted."""
+    db.execute(f"create macro plain(text) as {_plain('text')}")
+    db.execute("""
+        create table clean as
+        select number, plain(text) as text, product,
+               case when negative then 0 when positive then 1 end as label, score from raw""")
+    rules = {
+        "no text or no rating": "text is null or score is null",
+        "neutral rating": "label is null",
+        f"under {parameters.min_characters} characters": f"length(text) < {parameters.min_characters}",
+        f"over {parameters.max_characters} characters": f"length(text) > {parameters.max_characters}",
+        "text seen before": f"number not in (select min(number) from clean group by {_KEY})",
+    }
+    filters, left = [], db.execute("select count(*) from clean").fetchone()[0]
+    for name, rule in rules.items():
+        dropped = db.execute(f"delete from clean where {rule}").fetchone()[0]
+        left -= dropped
+        filters.append(Filter(name=name, dropped=dropped, left=left))
+    return filters
+
+
+def _plain(text: str) -> str:
+    """SQL that turns HTML remains into plain text on one line."""
+    for entity, character in {
+        "&nbsp;": " ",
+        "&quot;": '"',
+        "&#34;": '"',
+        "&#39;": "''",
+        "&lt;": "<",
+        "&gt;": ">",
+    }.items():
+        text = f"replace({text}, '{entity}', '{character}')"
+    text = f"replace(regexp_replace({text}, '<[a-zA-Z/][^>]*>', ' ', 'g'), '&amp;', '&')"
+    return f"trim(regexp_replace({text}, '\\s+', ' ', 'g'))"
+
+
+def _sample(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> None:
+    """The table `sample`: as many reviews as asked for, in the order of a hash, which is random and never changes."""
+    found = dict(_pairs(db, "select label, count(*) from clean group by 1"))
+    for label, name in enumerate(LABELS):
+        if not found.get(label):
+            raise InputError(f"only one class is left: no {name} review survives cleaning; two classes are needed")
+    smaller = min(found.values())
+    wanted = parameters.reviews or (2 * smaller if parameters.balanced else sum(found.values()))
+    available = 2 * smaller if parameters.balanced else sum(found.values())
+    if wanted > available:
+        kind = "balanced reviews" if parameters.balanced else "reviews"
+        raise InputError(f"{wanted:,} {kind} were asked for and {available:,} are left; lower the parameter 'reviews'")
+    order = "order by md5(text), number"
+    chosen = (
+        f"row_number() over (partition by label {order}) <= {wanted // 2}"
+        if parameters.balanced
+        else f"row_number() over ({order}) <= {wanted}"
+    )
+    db.execute(f"create table sample as select text, label, product, number from clean qualify {chosen}")
+
+
+def _split(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> None:
+    """The table `split`: whole products, in the order of a hash, cut where the fractions say."""
+    edges = [sum(parameters.fractions[: i + 1]) for i in range(len(SPLITS) - 1)]
+    cases = " ".join(f"when middle < {edge} then '{name}'" for name, edge in zip(SPLITS, edges, strict=False))
+    db.execute(f"""
+        create table split as
+        with reviews as (select *, coalesce(product, 'review ' || number) as unit from sample),
+             units as (select unit, count(*) as n, md5('split' || unit) as hash from reviews group by unit),
+             placed as (select unit, (sum(n) over (order by hash, unit) - n / 2) / sum(n) over () as middle from units)
+        select text, label, product, case {cases} else '{SPLITS[-1]}' end as split
+        from reviews join placed using (unit)""")
+
+
+def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, SplitSize]:
+    sizes = {}
+    for name in SPLITS:
+        reviews, positive = db.execute(
+            f"select count(*), count_if(label = 1) from split where split = '{name}'"
+        ).fetchone()
+        if min(positive, reviews - positive) < SMALLEST_CLASS:
+            raise InputError(
+                f"the split {name!r} would hold {reviews - positive} negative and {positive} positive reviews and "
+                f"needs {SMALLEST_CLASS} of each: give more reviews, or other fractions"
+            )
+        sizes[name] = SplitSize(reviews=reviews, positive=positive)
+    for name in SPLITS:
+        db.execute(f"""
+            copy (select text, label, product from split where split = '{name}' order by md5(text))
+            to '{_quoted(folder / name)}.parquet' (format parquet)""")
+    return sizes
+
+
+def _pairs(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple]:
+    return db.execute(query).fetchall()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _sha256(*files: Path) -> str:
+    """Of one file after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        prepare(Parameters.check(json.loads(sys.argv[1])))
+    except InputError as error:
+        sys.exit(f"InputError: {error}")
