@@ -1,0 +1,154 @@
+"""Training through `transformers.Trainer`: checkpoints, resume, early stopping, and the course of the gradients."""
+
+import hashlib
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from layerwise.adapter import LayerwiseAdapter
+from layerwise.errors import InputError
+from layerwise.parameters import Parameters
+
+LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
+COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+    data_sha256: str,
+) -> list[dict]:
+    """Train the model in place and leave it with the weights of its best validation accuracy.
+
+    It is evaluated and saved once an epoch, or every 2,000 steps of a longer one. A run that was killed goes on from
+    its last checkpoint, if data and parameters are still the same, and ends with the same weights.
+
+    Args:
+        train, validation: tokenized, as `classifier.tokenize` returns them.
+        data_sha256: of the reviews that they come from.
+
+    Returns:
+        The Trainer's log: rows with `loss`, `grad_norm` and `layer_gradient_norms` (a float a layer) at some steps,
+        rows with `eval_loss` and `eval_accuracy` after each evaluation, each with `step` and `epoch`.
+
+    Raises:
+        InputError: the checkpoints cannot be written.
+    """
+    folder = parameters.run_dir / "checkpoints" / _fingerprint(model, parameters, data_sha256)
+    epoch = math.ceil(len(train) / parameters.batch_size)
+    strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=parameters.seed,
+        num_train_epochs=parameters.epochs,
+        learning_rate=parameters.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        weight_decay=0.01,
+        per_device_train_batch_size=parameters.batch_size,
+        per_device_eval_batch_size=2 * parameters.batch_size,
+        train_sampling_strategy="group_by_length",
+        bf16=parameters.bf16,
+        eval_strategy=strategy,
+        eval_steps=LONGEST_STRETCH,
+        save_strategy=strategy,
+        save_steps=LONGEST_STRETCH,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+        logging_steps=max(1, epoch * parameters.epochs // COURSE_POINTS),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to=[],
+    )
+    trainer = Trainer(
+        model,
+        arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_accuracy,
+        callbacks=[EarlyStoppingCallback(parameters.patience), GradientCourse(), TerminalProgress()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    try:
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.is_dir() else None)
+    except OSError as error:
+        raise InputError(f"cannot write checkpoints to {folder}: {error.strerror or error}") from error
+    shutil.rmtree(folder.parent)
+    return trainer.state.log_history
+
+
+class GradientCourse(TrainerCallback):
+    """Adds to each logged step the gradient norm of each layer, `layer_gradient_norms`, as it was before clipping."""
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self._layers = LayerwiseAdapter(model).layers
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        if (state.global_step + 1) % state.logging_steps == 0:
+            squares = [
+                sum(float(p.grad.square().sum()) for p in layer.parameters() if p.grad is not None)
+                for layer in self._layers
+            ]
+            total = sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)
+            self._shares = np.sqrt(np.array(squares) / total)
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "grad_norm" in logs:  # the norm of the whole model before clipping, which scaled every layer alike
+            state.log_history[-1]["layer_gradient_norms"] = (self._shares * logs["grad_norm"]).tolist()
+
+
+class TerminalProgress(TrainerCallback):
+    """A progress bar on the terminal, where there is one: a notebook's own outputs stay clean."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        try:
+            self._terminal = open("/dev/tty", "w")  # noqa: SIM115
+        except OSError:
+            self._terminal = None
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, file=self._terminal, disable=self._terminal is None
+        )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._bar.update()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._bar.close()
+        if self._terminal:
+            self._terminal.close()
+
+
+def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
+    return {"accuracy": float((evaluated.predictions.argmax(1) == evaluated.label_ids).mean())}
+
+
+def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str) -> str:
+    """Of all that decides what training does: a checkpoint is resumed only where none of it has changed."""
+    said = parameters.model_dump_json(exclude={"runs", "analysis_reviews", "bootstrap_samples"})
+    digest = hashlib.sha256(said.encode())
+    digest.update(data_sha256.encode() + model.config.to_json_string().encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
