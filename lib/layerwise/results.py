@@ -1,0 +1,290 @@
+"""What a stage leaves behind: typed results with intervals and provenance, and the facts that its page quotes."""
+
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import myst_nb
+import numpy as np
+import torch
+from pydantic import BaseModel
+from scipy import stats
+
+from layerwise.errors import InputError
+from layerwise.parameters import Parameters, project_path
+from layerwise.reviews import QualityReport
+
+CONFIDENCE = 0.95
+VERSIONS_OF = ("torch", "transformers", "datasets", "duckdb", "numpy", "scipy", "scikit-learn")
+_STARTED = time.time()
+
+
+class Interval(BaseModel):
+    """An estimate from n examples with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Provenance(BaseModel):
+    """Where numbers come from: everything but `finished` and `seconds` is the same when the run is repeated."""
+
+    commit: str
+    parameters: dict
+    reviews_sha256: str
+    device: str
+    threads: int
+    versions: dict[str, str]
+    finished: str
+    seconds: float
+
+
+class Model(BaseModel):
+    """The model under study, in numbers."""
+
+    base_model: str
+    architecture: str
+    layers: int
+    hidden_size: int
+    vocabulary_size: int
+    parameters: int
+    parameters_per_layer: list[int]
+
+
+class Score(BaseModel):
+    """Accuracy on a split."""
+
+    accuracy: Interval
+
+
+class TrainingResult(BaseModel):
+    """Stage 1. `difference` is the model's accuracy less the linear baseline's on the same test reviews."""
+
+    stage: Literal["1_training"] = "1_training"
+    data: QualityReport
+    model: Model
+    history: list[dict]
+    train: Score
+    validation: Score
+    test: Score
+    baseline: Score
+    difference: Interval
+    provenance: Provenance
+
+
+class ComparisonResult(BaseModel):
+    """Stage 8: a row a run, as `comparison_row` makes it."""
+
+    stage: Literal["8_comparison"] = "8_comparison"
+    rows: list[dict]
+    provenance: Provenance
+
+
+class Stability(BaseModel):
+    """How sure a ranking of layers is, over bootstrap samples of the examples.
+
+    `ranks` and `rank_intervals` hold one entry a layer, rank 1 being the most important; `kendall_tau` is the mean
+    correlation of a resampled ranking with the one of all examples.
+    """
+
+    ranks: list[int]
+    rank_intervals: list[tuple[float, float]]
+    kendall_tau: float
+
+
+class ImportanceResult(BaseModel):
+    """Stage 2. Scores, a float a layer a method, with their intervals and the stability of their ranking."""
+
+    stage: Literal["2_core_importance"] = "2_core_importance"
+    examples: int
+    scores: dict[str, list[float]]
+    intervals: dict[str, list[tuple[float, float]]]
+    stability: dict[str, Stability]
+    fisher_per_parameter: list[float]
+    accuracy_drop: list[float]
+    accuracy_drop_intervals: list[tuple[float, float]]
+    provenance: Provenance
+
+
+def accuracy(correct: np.ndarray) -> Interval:
+    """Share of True in (examples,), with Wilson's interval."""
+    found = stats.binomtest(int(correct.sum()), len(correct))
+    low, high = found.proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(value=found.statistic, low=low, high=high, n=len(correct))
+
+
+def difference(first: np.ndarray, second: np.ndarray, samples: int, seed: int) -> Interval:
+    """Mean of first - second, both (examples,) and paired by example, with its bootstrap interval."""
+    paired = first.astype(float) - second.astype(float)
+    (low,), (high,) = _bootstrap(paired[:, None], samples, seed).confidence_interval
+    return Interval(value=paired.mean(), low=low, high=high, n=len(paired))
+
+
+def intervals(scores: np.ndarray, samples: int, seed: int) -> tuple[list[tuple[float, float]], Stability]:
+    """Bootstrap over the examples of scores (examples, layers), all layers resampled together.
+
+    Returns:
+        A 95 % percentile interval of the mean of each layer, and the stability of the layers' ranking.
+    """
+    found = _bootstrap(scores, samples, seed)
+    means = found.bootstrap_distribution.T  # (samples, layers)
+    ranks = stats.rankdata(-means, axis=1)
+    low, high = np.quantile(ranks, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    taus = [stats.kendalltau(scores.mean(0), resampled).statistic for resampled in means]
+    pairs = list(zip(*(edge.tolist() for edge in found.confidence_interval), strict=True))
+    return pairs, Stability(
+        ranks=stats.rankdata(-scores.mean(0), method="ordinal").tolist(),
+        rank_intervals=list(zip(low, high, strict=True)),
+        kendall_tau=float(np.mean(taus)),
+    )
+
+
+def verdict(difference: Interval, first: str, second: str) -> str:
+    """Who wins, in a sentence that claims no more than the interval of the difference bears."""
+    points, low, high = (100 * edge for edge in (difference.value, difference.low, difference.high))
+    interval = f"95 % interval {low:+.1f} to {high:+.1f}, {difference.n:,} reviews"
+    if low > 0:
+        return f"{first} beats {second} by {points:.1f} points ({interval})."
+    if high < 0:
+        return f"{first} loses to {second} by {-points:.1f} points ({interval})."
+    return (
+        f"There is no winner: {first} differs from {second} by {points:+.1f} points ({interval}), which may be chance."
+    )
+
+
+def depth_story(result: ImportanceResult) -> str:
+    """Which layers the model needs one by one, as far as the intervals of ablation tell."""
+    bounds = result.intervals["ablation"]
+    needed = [layer for layer, (low, _) in enumerate(bounds) if low > 0]
+    harmful = [layer for layer, (_, high) in enumerate(bounds) if high < 0]
+    unclear = len(bounds) - len(needed) - len(harmful)
+    worst = max(range(len(bounds)), key=lambda layer: result.accuracy_drop[layer])
+    low, high = (100 * edge for edge in result.accuracy_drop_intervals[worst])
+    return (
+        f"Left out one at a time, {_listed(needed)} of {len(bounds)} lower the true label's log-probability, "
+        f"{_listed(harmful)} raise it, and for {unclear} the interval includes zero. The largest drop of accuracy, at "
+        f"layer {worst}, is {100 * result.accuracy_drop[worst]:.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
+    )
+
+
+def comparison_row(subject: str, seed: int, result: TrainingResult) -> dict:
+    """A run in one row of a table: its accuracy on the test split, and how far that is from the linear baseline's."""
+    test, less = result.test.accuracy, result.difference
+    return {
+        "subject": subject,
+        "seed": seed,
+        "layers": result.model.layers,
+        "million parameters": result.model.parameters / 1e6,
+        "accuracy": test.value,
+        "low": test.low,
+        "high": test.high,
+        "less linear": less.value,
+        "less linear, low": less.low,
+        "less linear, high": less.high,
+    }
+
+
+def describe(model, base_model: str, layers) -> Model:
+    """The numbers of a model with these layers."""
+    sizes = [sum(weight.numel() for weight in layer.parameters()) for layer in layers]
+    return Model(
+        base_model=base_model.rstrip("/").rsplit("/", 1)[-1],
+        architecture=type(model).__name__,
+        layers=len(sizes),
+        hidden_size=model.config.hidden_size,
+        vocabulary_size=model.config.vocab_size,
+        parameters=model.num_parameters(),
+        parameters_per_layer=sizes,
+    )
+
+
+def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
+    """Of the notebook that is running and the parameters that it declares. Paths are reduced to their names."""
+    said = parameters.model_dump(exclude_unset=True)
+    for name in {"source", "base_model", "runs"} & set(said):
+        said[name] = said[name].rstrip("/").rsplit("/", 1)[-1]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
+    return Provenance(
+        commit=_commit(),
+        parameters=said,
+        reviews_sha256=reviews_sha256,
+        device=device,
+        threads=torch.get_num_threads(),
+        versions={name: version(name) for name in VERSIONS_OF},
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.time() - _STARTED, 1),
+    )
+
+
+def save(result: BaseModel, folder: Path) -> None:
+    """Write a stage's result to `<stage>.json` in the folder, whole or not at all."""
+    file = folder / f"{result.stage}.json"
+    part = file.with_suffix(".part")
+    try:
+        part.write_text(result.model_dump_json(indent=1) + "\n")
+        part.replace(file)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}") from error
+
+
+def load(kind: type[BaseModel], stage: str, parameters: Parameters) -> BaseModel:
+    """The result that an earlier stage saved for the same run."""
+    file = parameters.run_dir / f"{stage}.json"
+    if not file.is_file():
+        raise InputError(f"there is no {file.name} in {file.parent}: run the notebook {stage} first")
+    return kind.model_validate_json(file.read_text())
+
+
+def glue(**facts: str | float) -> None:
+    """Hand facts to the prose of the page, which quotes them by name."""
+    for name, fact in facts.items():
+        myst_nb.glue(name.replace("_", "-"), fact, display=False)
+
+
+def made_with(provenance: Provenance, data: str) -> str:
+    """One line for the foot of a page: profile, data, seed, commit, device, date."""
+    said = provenance.parameters
+    subjects, seeds = (
+        ", ".join(map(str, said.get(many) or [said[one]]))
+        for many, one in (("subjects", "base_model"), ("seeds", "seed"))
+    )
+    return (
+        f"profile {said['profile']}, subject {subjects}, seed {seeds}, {data}, commit {provenance.commit}, "
+        f"{provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
+    )
+
+
+def _bootstrap(scores: np.ndarray, samples: int, seed: int):
+    return stats.bootstrap(
+        (scores,),
+        np.mean,
+        axis=0,
+        n_resamples=samples,
+        batch=100,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=project_path("."), capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+    except FileNotFoundError:
+        commit = ""
+    return f"{commit}{' with changes' if git('status', '--porcelain') else ''}" if commit else "unknown"
+
+
+def _listed(layers: list[int]) -> str:
+    names = f" ({', '.join(map(str, layers))})" if layers else ""
+    return f"{len(layers) or 'no'} layer{'s' if len(layers) != 1 else ''}{names}"
