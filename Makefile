@@ -1,0 +1,50 @@
+# The front door. Needs Python 3.11 and make; everything else is installed into .venv on the first call.
+#
+#   make book                                            the book of the profile quick: _build/html/index.html
+#   make book PROFILE=electronics PARAMS="seed=1"        another profile, some parameters changed
+#   make test                                            the tests that pass in minutes; test-slow runs the others
+#   make lab                                             JupyterLab with the notebooks
+#   make bench                                           the speed comparisons
+#   make clean                                           removes what was generated, keeps .venv
+
+PROFILE ?= quick
+PARAMS ?=
+CORES ?= all
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SHELL := /bin/bash
+
+.PHONY: book test test-slow lint lab bench clean
+
+# A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
+book: .venv/installed
+	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all \
+	    --config profile='$(PROFILE)' params='$(PARAMS)'
+	@echo "open _build/html/index.html"
+
+test: .venv/installed lint
+	pytest
+
+test-slow: .venv/installed
+	pytest -m slow
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+
+lab: .venv/installed
+	jupyter lab notebooks
+
+bench: .venv/installed
+	for file in benchmarks/*.py; do python $$file || exit 1; done
+
+clean:
+	rm -rf _build runs book/stages .snakemake
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --requirement requirements.lock
+	.venv/bin/pip install --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,141 @@
+"""The workflow, one rule a stage: what must run again is found from the notebooks, the modules that they import, the
+parameters that they declare and the artefacts of the stages before.
+
+    snakemake --cores all --config profile=quick params="seed=1 hidden_size=256"
+"""
+
+import ast
+import json
+from pathlib import Path
+
+import yaml
+from papermill import inspect_notebook
+
+from layerwise.errors import InputError
+from layerwise.parameters import DATA_PARAMETERS, load_profile
+
+try:
+    RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
+except InputError as error:
+    raise SystemExit(f"InputError: {error}")
+
+STAGES = ["1_training", "2_core_importance"]
+ROOT = Path(RUNS[0].runs) / RUNS[0].profile
+RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
+FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
+# Runs share the cores among them: several small models train faster side by side than one after the other.
+THREADS = max(1, workflow.cores // len(RUNS))
+
+
+def parameters(notebook, wildcards):
+    """The parameters of a run that a notebook declares, as papermill takes them; its other parameters do not concern it."""
+    run = next((r for r in RUNS if (r.subject, str(r.seed)) == (*wildcards,)), RUNS[0])
+    declared = set(inspect_notebook(f"notebooks/{notebook}.ipynb"))
+    return yaml.safe_dump(run.model_dump(include=declared), default_flow_style=True, width=float("inf"))
+
+
+def modules(source):
+    """The modules of lib that a notebook or module imports, directly or through one another."""
+    found, waiting = set(), [Path(source)]
+    while waiting:
+        file = waiting.pop()
+        text = file.read_text()
+        if file.suffix == ".ipynb":
+            text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "layerwise":
+                for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
+                    path = Path("lib", *name.split("."))
+                    new = {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()} - found
+                    found |= new
+                    waiting += new
+    return sorted(map(str, found))
+
+
+# A stage keeps its log. Where it fails, the last line is the error, and the last that the reader sees.
+EXECUTE = """
+printf '%s\\n' '{output.notebook}'
+papermill {input.notebook} {output.notebook} --kernel python3 --parameters_yaml {params.parameters:q} \
+    --no-progress-bar --no-request-save-on-cell-execute 2> {log} ||
+    {{ printf '%s\\n' 'failed; all of it is in {log}' "$(grep . {log} | tail -n 1)" >&2; exit 1; }}
+"""
+
+
+rule book:
+    input:
+        "_config.yml",
+        "_toc.yml",
+        [str(file) for file in Path("book").rglob("*") if file.is_file() and "stages" not in file.parts],
+        expand("book/stages/{page}.ipynb", page=[*STAGES, "8_comparison"]),
+    output: "_build/html/index.html"
+    log: "_build/build.log"
+    shell:
+        """
+        printf '%s\\n' '{rule}: {output}'
+        jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
+            {{ grep -E 'WARNING|ERROR' {log} >&2 || true
+               printf '%s\\n' 'the book does not build without warnings; all of it is in {log}' >&2; exit 1; }}
+        """
+
+
+rule page:
+    """A chapter is a stage of the first subject and seed; the comparison shows them all."""
+    input: lambda wildcards: f"{FIRST if wildcards.page in STAGES else ROOT}/{wildcards.page}.ipynb"
+    output: "book/stages/{page}.ipynb"
+    shell: "cp {input} {output}"
+
+
+rule reviews:
+    """Once for all subjects and seeds."""
+    input:
+        modules("lib/layerwise/reviews.py"),
+        [RUNS[0].source] if Path(RUNS[0].source).is_file() else [],
+    output: f"{ROOT}/reviews/quality.json"
+    params: parameters=json.dumps(RUNS[0].model_dump(include={"profile", "runs", *DATA_PARAMETERS}))
+    shell:
+        """
+        printf '%s\\n' '{rule}'
+        python -m layerwise.reviews {params.parameters:q}
+        """
+
+
+rule training:
+    input:
+        modules("notebooks/1_training.ipynb"),
+        rules.reviews.output,
+        notebook="notebooks/1_training.ipynb",
+    output:
+        notebook=f"{RUN}/1_training.ipynb",
+        result=f"{RUN}/1_training.json",
+        model=directory(f"{RUN}/model"),
+    params: parameters=lambda wildcards: parameters("1_training", wildcards)
+    log: f"{RUN}/1_training.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
+rule core_importance:
+    input:
+        modules("notebooks/2_core_importance.ipynb"),
+        rules.training.output,
+        notebook="notebooks/2_core_importance.ipynb",
+    output:
+        notebook=f"{RUN}/2_core_importance.ipynb",
+        result=f"{RUN}/2_core_importance.json",
+    params: parameters=lambda wildcards: parameters("2_core_importance", wildcards)
+    log: f"{RUN}/2_core_importance.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
+rule comparison:
+    input:
+        modules("notebooks/8_comparison.ipynb"),
+        [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
+        notebook="notebooks/8_comparison.ipynb",
+    output:
+        notebook=f"{ROOT}/8_comparison.ipynb",
+        result=f"{ROOT}/8_comparison.json",
+    params: parameters=parameters("8_comparison", ())
+    log: f"{ROOT}/8_comparison.log"
+    shell: EXECUTE
