@@ -5,8 +5,8 @@ is to combine it with the input a of the same example, without ever storing a gr
 
 - a linear map over T tokens has the squared norm || sum_t g_t a_t^T ||^2 = sum_{t,s} (g_t . g_s)(a_t . a_s)
   (Goodfellow, 2015; the "ghost norm" of Li et al., 2022), taken in whichever of the two forms is the cheaper;
-- any other module with weights of its own (LayerNorm, RMSNorm, Conv1D) is differentiated by itself, mapped over the
-  examples.
+- LayerNorm's scale has the gradient sum_t g_t * normalised a_t;
+- any other module with weights of its own (RMSNorm, Conv1D) is differentiated by itself, mapped over the examples.
 """
 
 from collections.abc import Callable
@@ -56,8 +56,7 @@ def squared_gradient_norms(
         last = k + 1 == targets.shape[1]
         gradients = torch.autograd.grad(target.sum(), outputs, retain_graph=not last)
         for (index, module, entering, _), gradient in zip(seen, gradients, strict=True):
-            norm = _linear if type(module) is nn.Linear and entering.dim() == 3 else _any_module
-            norms[k, :, index] += norm(module, entering, gradient)
+            norms[k, :, index] += NORMS.get(type(module), _any_module)(module, entering, gradient)
     return norms
 
 
@@ -71,6 +70,12 @@ def _linear(module: nn.Linear, a: torch.Tensor, g: torch.Tensor) -> torch.Tensor
     return norm if module.bias is None else norm + g.sum(1).square().sum(1)
 
 
+def _layer_norm(module: nn.LayerNorm, a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    normalised = nn.functional.layer_norm(a, module.normalized_shape, eps=module.eps)
+    norm = (g * normalised).sum(1).square().sum(1)
+    return norm if module.bias is None else norm + g.sum(1).square().sum(1)
+
+
 def _any_module(module: nn.Module, a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     weights = {name: weight.detach() for name, weight in module.named_parameters(recurse=False)}
 
@@ -78,3 +83,6 @@ def _any_module(module: nn.Module, a: torch.Tensor, g: torch.Tensor) -> torch.Te
         return vjp(lambda w: functional_call(module, w, (entering[None],)), weights)[1](leaving[None])[0]
 
     return sum(each.flatten(1).square().sum(1) for each in vmap(gradient)(a, g).values())
+
+
+NORMS = {nn.Linear: _linear, nn.LayerNorm: _layer_norm}

@@ -1,0 +1,100 @@
+"""Small models, small files of reviews, and one run of the smoke profile for all the tests that look at its results."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+ROOT = Path(__file__).parents[1]
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+}
+ARCHITECTURES = {
+    "bert": {},
+    "roberta": {},
+    "roberta-prelayernorm": {},
+    "distilbert": {"hidden_dim": 32},
+    "gpt2": {"bos_token_id": 0, "eos_token_id": 2},
+    "llama": {"num_key_value_heads": 1},
+    "mpnet": {},  # its layers return tuples
+    "gemma2": {"num_key_value_heads": 1, "head_dim": 8},  # its configuration has an entry a layer
+}
+
+
+def make_model(architecture: str, classes: int = 2, seed: int = 0):
+    """A classifier of four layers in eval mode, its weights far enough from their start to tell layers apart."""
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(architecture, **(SIZES | ARCHITECTURES[architecture]), num_labels=classes)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+def make_batch(classes: int = 2, seed: int = 0, examples: int = 5) -> dict[str, torch.Tensor]:
+    """A batch in which two examples are padded."""
+    torch.manual_seed(seed)
+    batch = {
+        "input_ids": torch.randint(3, 50, (examples, 9)),
+        "attention_mask": torch.ones(examples, 9, dtype=torch.long),
+        "labels": torch.randint(0, classes, (examples,)),
+    }
+    for row, length in ((0, 5), (1, 7)):
+        batch["input_ids"][row, length:] = SIZES["pad_token_id"]
+        batch["attention_mask"][row, length:] = 0
+    return batch
+
+
+def inputs_of(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in batch.items() if name != "labels"}
+
+
+def make_reviews(rows: int = 200, **columns) -> pd.DataFrame:
+    """Reviews in the layout of Amazon Reviews 2023, all texts different, five a product."""
+    words = ["battery", "screen", "cable", "camera", "sound", "button", "price"]
+    frame = pd.DataFrame(
+        {
+            "rating": [5.0 if i % 2 else 1.0 for i in range(rows)],
+            "text": [f"{'good' if i % 2 else 'bad'} {words[i % 7]}, bought number {i} last year" for i in range(rows)],
+            "parent_asin": [f"B{i // 5:04d}" for i in range(rows)],
+            "timestamp": [1_400_000_000_000 + i for i in range(rows)],
+        }
+    )
+    return frame.assign(**columns)
+
+
+def run_smoke(runs: Path, *params: str) -> subprocess.CompletedProcess:
+    """The smoke profile's stages through Snakemake, with results under `runs`."""
+    settings = " ".join([f"runs={runs}", *params])
+    return subprocess.run(
+        [*SNAKEMAKE, f"{runs}/smoke/8_comparison.json", "--config", "profile=smoke", f"params={settings}"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "all", "--nolock", "--rerun-incomplete", "--quiet", "all"]
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """The folder of a finished run of the smoke profile."""
+    runs = tmp_path_factory.mktemp("smoke")
+    done = run_smoke(runs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "smoke"
