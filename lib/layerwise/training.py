@@ -69,6 +69,7 @@ def train(
         per_device_eval_batch_size=2 * parameters.batch_size,
         train_sampling_strategy="group_by_length",
         bf16=parameters.bf16,
+        use_cpu=not torch.accelerator.is_available(),
         eval_strategy=strategy,
         eval_steps=LONGEST_STRETCH,
         save_strategy=strategy,
@@ -77,7 +78,7 @@ def train(
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
         logging_steps=max(1, epoch * parameters.epochs // COURSE_POINTS),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
         disable_tqdm=True,
         report_to=[],
     )
