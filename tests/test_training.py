@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from conftest import make_reviews
+from transformers import TrainerCallback
+
+from layerwise import classifier, training
+from layerwise.adapter import LayerwiseAdapter
+from layerwise.errors import InputError
+from layerwise.parameters import Parameters
+from layerwise.reviews import load, prepare
+
+
+@pytest.fixture
+def setting(tmp_path):
+    """Parameters of a tiny run, and what a training of it needs."""
+    make_reviews(300).to_parquet(tmp_path / "reviews.parquet")
+    values = {"layers": 2, "hidden_size": 16, "vocabulary_size": 200, "epochs": 3, "learning_rate": 1e-3}
+    parameters = Parameters.check(
+        {"runs": str(tmp_path / "runs"), "source": str(tmp_path / "reviews.parquet")} | values
+    )
+    quality = prepare(parameters)
+
+    def build():
+        train, validation = load(parameters, "train"), load(parameters, "validation")
+        tokenizer, model = classifier.build(parameters, train)
+        tokens = [classifier.tokenize(tokenizer, split) for split in (train, validation)]
+        return model, (model, tokenizer, *tokens, parameters, quality.sha256)
+
+    return parameters, build
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise Killed
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(setting, monkeypatch):
+    parameters, build = setting
+    whole, arguments = build()
+    expected = training.train(*arguments)
+
+    model, arguments = build()
+    steps_an_epoch = expected[-1]["step"] // parameters.epochs
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "TerminalProgress", lambda: KillAt(2 * steps_an_epoch - 1))
+        with pytest.raises(Killed):
+            training.train(*arguments)
+    assert list(parameters.run_dir.glob("checkpoints/*/checkpoint-*"))
+
+    resumed, arguments = build()
+    steps = []
+    monkeypatch.setattr(
+        training.TerminalProgress,
+        "on_step_end",
+        lambda self, args, state, control, **_: steps.append(state.global_step),
+    )
+    log = training.train(*arguments)
+    assert min(steps) == steps_an_epoch + 1  # the first epoch was not done again
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
+    timeless = [{k: v for k, v in row.items() if "runtime" not in k and "second" not in k} for row in (*log, *expected)]
+    assert timeless[: len(log)][:-1] == timeless[len(log) :][:-1]  # the last row sums up the run that was resumed
+    assert not list(parameters.run_dir.glob("checkpoints/*"))
+
+
+def test_a_checkpoint_of_other_parameters_is_not_resumed(setting, monkeypatch):
+    parameters, build = setting
+    model, arguments = build()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "TerminalProgress", lambda: KillAt(8))
+        with pytest.raises(Killed):
+            training.train(*arguments)
+    other = parameters.model_copy(update={"learning_rate": 2e-3})
+    assert training._fingerprint(model, other, "") != training._fingerprint(model, parameters, "")
+    assert training._fingerprint(model, parameters, "x") != training._fingerprint(model, parameters, "y")
+
+
+def test_the_weights_that_are_left_are_those_of_the_best_validation_accuracy(setting):
+    _, build = setting
+    model, arguments = build()
+    log = training.train(*arguments)
+    tokenizer, validation = arguments[1], arguments[3]
+    found = classifier.correct(model, classifier.batches(tokenizer, validation)).mean()
+    assert found == pytest.approx(max(row["eval_accuracy"] for row in log if "eval_accuracy" in row))
+
+
+def test_the_course_of_the_gradients_is_what_autograd_gives_at_the_first_step(setting, monkeypatch):
+    _, build = setting
+    monkeypatch.setattr(training, "COURSE_POINTS", 10**6)  # every step
+    seen = []
+
+    class FirstBatch(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+            if not seen:
+                clipped = [p.grad.clone() for layer in LayerwiseAdapter(model).layers for p in layer.parameters()]
+                seen.append(np.sqrt(sum(float(g.square().sum()) for g in clipped)))
+                seen.append(
+                    np.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
+                )
+
+    monkeypatch.setattr(training, "TerminalProgress", FirstBatch)
+    _, arguments = build()
+    first = training.train(*arguments)[0]
+    layers, whole = seen
+    assert np.linalg.norm(first["layer_gradient_norms"]) / first["grad_norm"] == pytest.approx(layers / whole, rel=1e-4)
+    assert len(first["layer_gradient_norms"]) == 2
+
+
+def test_checkpoints_that_cannot_be_written_are_named(setting):
+    parameters, build = setting
+    _, arguments = build()
+    parameters.run_dir.mkdir(parents=True)
+    (parameters.run_dir / "checkpoints").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot write checkpoints to"):
+        training.train(*arguments)
+
+
+def test_a_model_that_does_not_exist_is_named(setting, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="cannot load the model 'no-such-model' as a sequence classifier"):
+        classifier.load("no-such-model")
+
+
+def test_a_saved_subject_loads_with_its_tokenizer_and_gives_the_same_logits(setting, tmp_path):
+    _, build = setting
+    model, (_, tokenizer, tokens, *_) = build()
+    classifier.save(tokenizer, model, tmp_path / "model")
+    again, loaded = classifier.load(tmp_path / "model")
+    (batch, *_), (other, *_) = (classifier.batches(t, tokens.take(5)) for t in (tokenizer, again))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    assert torch.equal(batch["input_ids"], other["input_ids"]) and again.model_max_length == 64
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.eval()(**inputs).logits, model.eval()(**inputs).logits, rtol=0, atol=0)
+
+
+def test_the_linear_baseline_beats_chance_on_separable_texts(setting):
+    parameters, _ = setting
+    linear, test = classifier.linear_baseline(load(parameters, "train"), seed=0), load(parameters, "test")
+    assert linear.score(test["text"], test["label"]) == 1
