@@ -1,6 +1,7 @@
 """Small models, small files of reviews, and one run of the smoke profile for all the tests that look at its results."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,26 +76,36 @@ def make_reviews(rows: int = 200, **columns) -> pd.DataFrame:
     return frame.assign(**columns)
 
 
-def run_smoke(runs: Path, *params: str) -> subprocess.CompletedProcess:
-    """The smoke profile's stages through Snakemake, with results under `runs`."""
-    settings = " ".join([f"runs={runs}", *params])
-    return subprocess.run(
-        [*SNAKEMAKE, f"{runs}/smoke/8_comparison.json", "--config", "profile=smoke", f"params={settings}"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
+def command(*words: str) -> list[str]:
+    """The workflow as `make book` calls it, but for `--quiet=all`."""
+    return [sys.executable, "-m", "snakemake", "--cores=all", "--nolock", "--rerun-incomplete", *words]
 
 
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "all", "--nolock", "--rerun-incomplete", "--quiet", "all"]
+def settings(*params: str) -> list[str]:
+    return ["--config", "profile=smoke", f"params={' '.join(params)}"]
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
+def copy_project(folder: Path) -> Path:
+    """The files of the project as they are in the working tree, and nothing that was generated."""
+    listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Path:
-    """The folder of a finished run of the smoke profile."""
-    runs = tmp_path_factory.mktemp("smoke")
-    done = run_smoke(runs)
+def project(tmp_path_factory) -> Path:
+    """A copy of the project in which the book of the smoke profile was built."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    done = run(folder, *command("book", "--quiet=all", *settings()))
     assert done.returncode == 0, done.stdout + done.stderr
-    return runs / "smoke"
+    return folder

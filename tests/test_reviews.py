@@ -116,16 +116,16 @@ def test_without_a_network_the_hub_is_refused_in_one_sentence(tmp_path, monkeypa
 
 
 def test_many_reviews_fit_into_little_memory(tmp_path, monkeypatch):
-    """300,000 reviews of 500 characters, 150 MB, described, cleaned and split in 100 MB."""
+    """100,000 reviews of a thousand characters, described, cleaned and split in 80 MB."""
     import duckdb
 
     file = tmp_path / "many.parquet"
     duckdb.execute(f"""
-        copy (select 1.0 + 4 * (i % 2) as rating, i || repeat(' some words ' || i, 30) as text, 'B' || i // 3 as asin
-              from range(300000) t(i)) to '{file}' (format parquet, row_group_size 10000)""")
-    monkeypatch.setattr(reviews, "MEMORY_LIMIT", "100MB")
-    report = prepare(parameters_for(tmp_path, source=str(file)))
-    assert sum(split.reviews for split in report.splits.values()) == report.filters[-1].left > 250_000
+        copy (select 1.0 + 4 * (i % 2) as rating, i || repeat(' some words ' || i, 60) as text, 'B' || i // 3 as asin
+              from range(100000) t(i)) to '{file}' (format parquet, row_group_size 10000)""")
+    monkeypatch.setattr(reviews, "MEMORY_LIMIT", "80MB")
+    report = prepare(parameters_for(tmp_path, source=str(file), max_characters=2000))
+    assert sum(split.reviews for split in report.splits.values()) == report.filters[-1].left > 90_000
 
 
 @pytest.mark.parametrize(

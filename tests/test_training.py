@@ -48,7 +48,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
     whole, arguments = build()
     expected = training.train(*arguments)
 
-    model, arguments = build()
+    _, arguments = build()
     steps_an_epoch = expected[-1]["step"] // parameters.epochs
     with monkeypatch.context() as patch:
         patch.setattr(training, "TerminalProgress", lambda: KillAt(2 * steps_an_epoch - 1))
@@ -124,8 +124,8 @@ def test_checkpoints_that_cannot_be_written_are_named(setting):
         training.train(*arguments)
 
 
-def test_a_model_that_does_not_exist_is_named(setting, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_model_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="cannot load the model 'no-such-model' as a sequence classifier"):
         classifier.load("no-such-model")
 

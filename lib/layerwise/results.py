@@ -206,8 +206,8 @@ def describe(model, base_model: str, layers) -> Model:
 
 def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
     """Of the notebook that is running and the parameters that it declares. Paths are reduced to their names."""
-    said = parameters.model_dump(exclude_unset=True)
-    for name in {"source", "base_model", "runs"} & set(said):
+    said = parameters.model_dump(exclude_unset=True, exclude={"runs"})
+    for name in {"source", "base_model"} & set(said):
         said[name] = said[name].rstrip("/").rsplit("/", 1)[-1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
     return Provenance(

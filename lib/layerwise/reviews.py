@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -23,6 +24,7 @@ HUB = (
 )
 MEMORY_LIMIT = "4GB"
 LABELS = ("negative", "positive")
+LANGUAGE_TEXTS = 100_000  # the languages are counted in so many texts at the most, spread over the source
 SMALLEST_CLASS = 2  # reviews of each class that a split needs at the least
 
 # Function words that a text in the language can hardly do without; the share of languages is a guess from them.
@@ -50,7 +52,10 @@ class SplitSize(BaseModel):
 
 
 class QualityReport(BaseModel):
-    """What the reviews are like: all of the source as it came, but `lengths` and `splits` of what was kept."""
+    """What the reviews are like: all of the source as it came, but `lengths` and `splits` of what was kept.
+
+    `languages` are a guess, from function words, in up to 100,000 texts spread over the source.
+    """
 
     source: str
     source_sha256: str
@@ -149,17 +154,20 @@ def _stream(url: str, target: Path) -> Path:
 
 
 def _prepare(parameters: Parameters, file: Path, folder: Path, made_with: dict) -> QualityReport:
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}) as db:
-        db.execute(f"set temp_directory = '{_quoted(folder / 'spill')}'")
+    config = {"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as scratch,  # tables on disk: memory holds only what is worked on
+        duckdb.connect(str(Path(scratch) / "reviews.duckdb"), config=config) as db,
+    ):
         try:
             _read(db, file)
             before = _describe_source(db)
             filters = _clean(db, parameters)
             _sample(db, parameters)
             _split(db, parameters)
+            splits = _write(db, folder)
         except duckdb.Error as error:
             raise InputError(f"cannot read {file.name} as reviews: {str(error).splitlines()[0]}") from error
-        splits = _write(db, folder)
         return QualityReport(
             source=file.name,
             source_sha256=_sha256(file),
@@ -213,7 +221,9 @@ def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
     if not texts:
         raise InputError("the source holds no review: give a file with texts and ratings")
     dated = "from raw where year is not null group by 1 order by 1"
-    language = f"select case when {best} = 0 then 'unknown' {cases} end as language from raw where text is not null"
+    language = f"""
+        select case when {best} = 0 then 'unknown' {cases} end as language
+        from raw where text is not null and number % {texts // LANGUAGE_TEXTS + 1} = 0"""
     return {
         "rows": rows,
         "unique_text_ratio": unique / texts,
@@ -281,13 +291,16 @@ def _sample(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> None:
     if wanted > available:
         kind = "balanced reviews" if parameters.balanced else "reviews"
         raise InputError(f"{wanted:,} {kind} were asked for and {available:,} are left; lower the parameter 'reviews'")
-    order = "order by md5(text), number"
+    order = "order by hash, number"
     chosen = (
         f"row_number() over (partition by label {order}) <= {wanted // 2}"
         if parameters.balanced
         else f"row_number() over ({order}) <= {wanted}"
     )
-    db.execute(f"create table sample as select text, label, product, number from clean qualify {chosen}")
+    db.execute(f"""
+        create table sample as
+        select text, label, product, number from clean
+        where number in (select number from (select number, label, md5(text) as hash from clean) qualify {chosen})""")
 
 
 def _split(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> None:
@@ -318,7 +331,7 @@ def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, SplitSize]:
     for name in SPLITS:
         db.execute(f"""
             copy (select text, label, product from split where split = '{name}' order by md5(text))
-            to '{_quoted(folder / name)}.parquet' (format parquet)""")
+            to '{_quoted(folder / name)}.parquet' (format parquet, row_group_size 10000)""")
     return sizes
 
 

@@ -82,18 +82,18 @@ def train(
         disable_tqdm=True,
         report_to=[],
     )
-    trainer = Trainer(
-        model,
-        arguments,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=_accuracy,
-        callbacks=[EarlyStoppingCallback(parameters.patience), GradientCourse(), TerminalProgress()],
-    )
-    trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.is_dir() else None)
+        trainer = Trainer(
+            model,
+            arguments,
+            train_dataset=train,
+            eval_dataset=validation,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=_accuracy,
+            callbacks=[EarlyStoppingCallback(parameters.patience), GradientCourse(), TerminalProgress()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
     except OSError as error:
         raise InputError(f"cannot write checkpoints to {folder}: {error.strerror or error}") from error
     shutil.rmtree(folder.parent)

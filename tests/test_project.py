@@ -1,0 +1,44 @@
+import re
+import tomllib
+
+import yaml
+from conftest import ROOT, run
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCKED = dict(
+    line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
+)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_lock_holds_a_fitting_version_of_everything_the_project_asks_for():
+    locked = {canonicalize_name(name): version for name, version in LOCKED.items()}
+    for asked in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+        requirement = Requirement(asked)
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), asked
+
+
+def test_conda_s_environment_is_python_and_the_lock():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python = next(item for item in conda if isinstance(item, str) and item.startswith("python="))
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(f"{python.split('=')[1]}.0")
+    assert conda[-1] == {"pip": ["--requirement requirements.lock"]}
+
+
+def test_the_versions_that_the_book_cannot_do_without_are_kept():
+    assert LOCKED["torch"] == "2.13.0" and LOCKED["jupyter-book"].startswith("1.")
+    assert (LOCKED["sphinx-book-theme"], LOCKED["pydata-sphinx-theme"]) == ("1.1.4", "0.15.4")
+
+
+def test_every_reference_of_a_method_and_of_the_pages_is_in_the_bibliography():
+    from layerwise.importance import METHODS
+
+    known = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    assert {method.reference for method in METHODS.values()} <= known
+
+
+def test_no_tracked_file_is_big_or_names_a_folder_of_this_machine():
+    for name in run(ROOT, "git", "ls-files").stdout.splitlines():
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
+        assert len(content) < 1_000_000 and str(ROOT).encode() + b"/" not in content, name

@@ -1,0 +1,148 @@
+"""The smoke profile from beginning to end: its results, its pages, what runs again, and what a bad input does."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ENVIRONMENT, ROOT, command, copy_project, run, settings
+
+RUN = Path("runs/smoke/scratch/seed0")
+RESULTS = [RUN / "1_training.json", RUN / "2_core_importance.json", Path("runs/smoke/8_comparison.json")]
+
+
+def timeless(file: Path) -> str:
+    """A results file without when it was made and how long that took."""
+    result = json.loads(file.read_text())
+    del result["provenance"]["finished"], result["provenance"]["seconds"]
+    for row in result.get("history", []):
+        for name in [name for name in row if "runtime" in name or "per_second" in name]:
+            del row[name]
+    return json.dumps(result)
+
+
+def planned(folder: Path, *params: str) -> set[str]:
+    """The rules that the next call would run."""
+    shown = run(folder, *command("--dry-run", "book", *settings(*params)))
+    assert shown.returncode == 0, shown.stderr
+    return {
+        line.split()[1].rstrip(":")
+        for line in (shown.stdout + shown.stderr).splitlines()
+        if line.startswith(("rule ", "localrule "))
+    }
+
+
+def test_each_stage_leaves_its_numbers_under_stable_keys(project):
+    training, importance, comparison = (json.loads((project / file).read_text()) for file in RESULTS)
+    assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
+    assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
+    for method in ("fisher", "gradient", "ablation"):
+        assert len(importance["scores"][method]) == 4
+        for value, (low, high) in zip(importance["scores"][method], importance["intervals"][method], strict=True):
+            assert low <= value <= high
+    assert [row["subject"] for row in comparison["rows"]] == ["scratch"]
+    assert {"commit", "device", "versions", "parameters"} <= set(training["provenance"])
+
+
+def test_the_pages_quote_the_numbers_of_the_results(project):
+    training = json.loads((project / RESULTS[0]).read_text())
+    page = (project / "_build/html/book/stages/1_training.html").read_text()
+    assert f"{training['test']['accuracy']['value']:.1%}" in page
+    assert f"{training['test']['accuracy']['value']:.1%}" in (project / "_build/html/book/intro.html").read_text()
+    assert (project / "_build/html/index.html").is_file()
+
+
+def test_no_output_names_a_folder_of_the_machine_or_keeps_a_progress_bar(project):
+    notebooks = [project / file.with_suffix(".ipynb") for file in RESULTS]
+    for file in [*notebooks, *(project / file for file in RESULTS)]:
+        text = file.read_text()
+        for unwanted in (str(project), str(ROOT), str(Path.home()), "%|", "Warning"):
+            assert unwanted not in text, f"{unwanted} in {file.name}"
+    for file in notebooks:
+        for cell in nbformat.read(file, 4).cells:
+            assert not any(output.get("name") == "stderr" for output in cell.get("outputs", []))
+
+
+def test_the_executed_notebooks_give_the_same_outputs_when_run_again(project):
+    notebooks = [str(file.with_suffix(".ipynb")) for file in RESULTS]
+    sanitizer = str(ROOT / "tests" / "nbval.cfg")
+    done = run(project, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, "-p", "no:cacheprovider", *notebooks)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_second_call_has_nothing_to_do(project):
+    assert planned(project) == set()
+
+
+def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(project):
+    changed = project / "notebooks" / "2_core_importance.ipynb"
+    before = changed.read_text()
+    try:
+        changed.write_text(before.replace("Three scores, three questions", "Three questions, three scores"))
+        assert planned(project) == {"core_importance", "comparison", "page", "book"}
+    finally:
+        changed.write_text(before)
+
+
+def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
+    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", "comparison", "page", "book"}
+    assert planned(project, "analysis_reviews=20") == {"core_importance", "comparison", "page", "book"}
+
+
+def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(project, tmp_path):
+    again = copy_project(tmp_path)
+    words = command("--quiet=all", "runs/smoke/8_comparison.json", *settings())
+    process = subprocess.Popen(words, cwd=again, env=ENVIRONMENT, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not (again / RESULTS[0]).is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(5)  # into the second stage
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (again / RESULTS[0]).is_file() and not (again / RESULTS[2]).is_file()
+    trained = (again / RESULTS[0]).stat().st_mtime_ns
+
+    done = run(again, *words)
+    assert done.returncode == 0, done.stderr
+    assert (again / RESULTS[0]).stat().st_mtime_ns == trained
+    for file in RESULTS:
+        assert timeless(again / file) == timeless(project / file), file
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
+        ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
+        ("reviews=9000", "InputError: 9,000 reviews were asked for and"),
+        ("base_model=./no-model", "InputError: cannot load the model './no-model' as a sequence classifier"),
+    ],
+)
+def test_a_bad_input_ends_the_workflow_in_one_sentence_and_loses_nothing(project, params, sentence):
+    before = {file: (project / file).read_bytes() for file in RESULTS}
+    done = run(project, *command("book", "--quiet=all", *settings(params)))
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).strip().splitlines()[-1].startswith(sentence)
+    assert {file: (project / file).read_bytes() for file in RESULTS} == before
+
+
+def test_a_runs_folder_that_cannot_be_written_is_named(project):
+    (project / "blocked").write_text("a file where a folder should be")
+    done = run(project, *command("book", "--quiet=all", *settings("runs=blocked")))
+    assert done.returncode != 0
+    assert "blocked" in (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+def test_a_notebook_alone_refuses_a_misspelt_parameter_and_a_stage_that_was_not_run(project):
+    def last_line(notebook, *parameters):
+        done = run(project, "papermill", f"notebooks/{notebook}.ipynb", "out.ipynb", *parameters)
+        assert done.returncode != 0
+        return done.stderr.strip().splitlines()[-1]
+
+    assert last_line("1_training", "-p", "hiden_size", "3").startswith("InputError: unknown parameter 'hiden_size'")
+    expected = "InputError: there is no 1_training.json in"
+    assert last_line("2_core_importance", "-p", "profile", "mine").startswith(expected)
