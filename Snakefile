@@ -16,8 +16,12 @@ from layerwise.parameters import DATA_PARAMETERS, load_profile
 
 try:
     RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
+    for folder in (RUNS[0].profile_dir, Path("_build"), Path("book/stages")):
+        folder.mkdir(parents=True, exist_ok=True)
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
+except OSError as error:
+    raise SystemExit(f"InputError: cannot write to {error.filename}: {error.strerror}")
 
 STAGES = ["1_training", "2_core_importance"]
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
@@ -138,4 +142,5 @@ rule comparison:
         result=f"{ROOT}/8_comparison.json",
     params: parameters=parameters("8_comparison", ())
     log: f"{ROOT}/8_comparison.log"
+    threads: THREADS
     shell: EXECUTE

@@ -90,13 +90,16 @@ def prepare(parameters: Parameters) -> QualityReport:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _fetch(parameters.source, folder)
-        made_with |= {"source": file.name, "modified": file.stat().st_mtime_ns}
+        made_with |= {"source": file.name}
+        source_sha256 = _sha256(file)
         if (folder / "quality.json").is_file():
             report = QualityReport.model_validate_json((folder / "quality.json").read_text())
-            if report.made_with == made_with:
+            if (report.made_with, report.source_sha256) == (made_with, source_sha256):
                 return report
             (folder / "quality.json").unlink()
-        report = _prepare(parameters, file, folder, made_with)
+        report = QualityReport(
+            source=file.name, source_sha256=source_sha256, made_with=made_with, **_prepare(parameters, file, folder)
+        )
         (folder / "quality.json").write_text(report.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise InputError(
@@ -153,7 +156,8 @@ def _stream(url: str, target: Path) -> Path:
     return target
 
 
-def _prepare(parameters: Parameters, file: Path, folder: Path, made_with: dict) -> QualityReport:
+def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
+    """Writes the splits; returns what the report says of them."""
     config = {"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}
     with (
         tempfile.TemporaryDirectory(dir=folder) as scratch,  # tables on disk: memory holds only what is worked on
@@ -168,17 +172,13 @@ def _prepare(parameters: Parameters, file: Path, folder: Path, made_with: dict) 
             splits = _write(db, folder)
         except duckdb.Error as error:
             raise InputError(f"cannot read {file.name} as reviews: {str(error).splitlines()[0]}") from error
-        return QualityReport(
-            source=file.name,
-            source_sha256=_sha256(file),
-            **before,
-            filters=filters,
-            lengths=dict(_pairs(db, "select length(text) // 25 * 25, count(*) from split group by 1 order by 1")),
-            median_length=db.execute("select median(length(text)) from split").fetchone()[0],
-            splits=splits,
-            sha256=_sha256(*(folder / f"{name}.parquet" for name in SPLITS)),
-            made_with=made_with,
-        )
+        return before | {
+            "filters": filters,
+            "lengths": dict(_pairs(db, "select length(text) // 25 * 25, count(*) from split group by 1 order by 1")),
+            "median_length": db.execute("select median(length(text)) from split").fetchone()[0],
+            "splits": splits,
+            "sha256": _sha256(*(folder / f"{name}.parquet" for name in SPLITS)),
+        }
 
 
 def _read(db: duckdb.DuckDBPyConnection, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from layerwise.errors import InputError
 from layerwise.parameters import Parameters
 
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
+TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -97,7 +99,7 @@ def train(
     except OSError as error:
         raise InputError(f"cannot write checkpoints to {folder}: {error.strerror or error}") from error
     shutil.rmtree(folder.parent)
-    return trainer.state.log_history
+    return [{name: row[name] for name in row if not TIMING.search(name)} for row in trainer.state.log_history]
 
 
 class GradientCourse(TrainerCallback):
