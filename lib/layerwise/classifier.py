@@ -54,8 +54,12 @@ def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBa
     return load(folder, max_length=parameters.max_length)
 
 
-def load(folder: str | Path, **tokenizer_options) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load(folder: str | Path, max_length: int | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Tokenizer and classifier of a folder or a Hugging Face id; a checkpoint without a head gets a new one.
+
+    Args:
+        folder: or id.
+        max_length: tokens at which inputs are cut; by default, and at the most, what the checkpoint allows.
 
     Raises:
         InputError: there is no such model, on this machine or within reach.
@@ -66,7 +70,7 @@ def load(folder: str | Path, **tokenizer_options) -> tuple[PreTrainedTokenizerBa
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load the model {str(folder)!r} as a sequence classifier: {reason}") from error
-    tokenizer.model_max_length = min(tokenizer_options.get("max_length", tokenizer.model_max_length), _positions(model))
+    tokenizer.model_max_length = min(max_length or tokenizer.model_max_length, _positions(model))
     if tokenizer.pad_token is None:  # decoders come without one
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
