@@ -94,7 +94,7 @@ rule reviews:
     input:
         modules("lib/layerwise/reviews.py"),
         [RUNS[0].source] if Path(RUNS[0].source).is_file() else [],
-    output: f"{ROOT}/reviews/quality.json"
+    output: update(f"{ROOT}/reviews/quality.json")  # a source that cannot be read leaves the last one's reviews
     params: parameters=json.dumps(RUNS[0].model_dump(include={"profile", "runs", *DATA_PARAMETERS}))
     shell:
         """

@@ -175,13 +175,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         prepare(parameters_for(tmp_path))
 
 
-def test_a_refused_source_leaves_prepared_reviews_of_another_profile_alone(tmp_path):
+def test_a_refused_source_leaves_the_reviews_that_were_prepared_before(tmp_path):
     good = parameters_for(tmp_path, make_reviews())
-    prepare(good)
-    before = texts_of(good)
-    with pytest.raises(InputError):
-        prepare(parameters_for(tmp_path, source="nowhere.csv", profile="other"))
-    assert texts_of(good) == before
+    report, before = prepare(good), texts_of(good)
+    make_reviews(12).to_csv(tmp_path / "few.csv")
+    for source in ("nowhere.csv", str(tmp_path / "few.csv")):
+        with pytest.raises(InputError):
+            prepare(good.model_copy(update={"source": source}))
+    assert (prepare(good), texts_of(good)) == (report, before)
+    assert not [path for path in good.reviews_dir.iterdir() if path.name.startswith("tmp")]
 
 
 def test_the_embedded_corpus_is_the_one_that_was_measured(tmp_path):

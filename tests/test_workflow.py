@@ -117,6 +117,7 @@ def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(pr
     [
         ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
+        ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
         ("reviews=9000", "InputError: 9,000 reviews were asked for and"),
         ("base_model=./no-model", "InputError: cannot load the model './no-model' as a sequence classifier"),
     ],
@@ -127,6 +128,7 @@ def test_a_bad_input_ends_the_workflow_in_one_sentence_and_loses_nothing(project
     assert done.returncode != 0
     assert (done.stdout + done.stderr).strip().splitlines()[-1].startswith(sentence)
     assert {file: (project / file).read_bytes() for file in RESULTS} == before
+    assert planned(project) == set()
 
 
 def test_a_runs_folder_that_cannot_be_written_is_named(project):

@@ -96,7 +96,6 @@ def prepare(parameters: Parameters) -> QualityReport:
             report = QualityReport.model_validate_json((folder / "quality.json").read_text())
             if (report.made_with, report.source_sha256) == (made_with, source_sha256):
                 return report
-            (folder / "quality.json").unlink()
         report = QualityReport(
             source=file.name, source_sha256=source_sha256, made_with=made_with, **_prepare(parameters, file, folder)
         )
@@ -161,7 +160,7 @@ def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
     config = {"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}
     with (
         tempfile.TemporaryDirectory(dir=folder) as scratch,  # tables on disk: memory holds only what is worked on
-        duckdb.connect(str(Path(scratch) / "reviews.duckdb"), config=config) as db,
+        duckdb.connect(f"{scratch}/reviews.duckdb", config=config) as db,
     ):
         try:
             _read(db, file)
@@ -169,9 +168,12 @@ def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
             filters = _clean(db, parameters)
             _sample(db, parameters)
             _split(db, parameters)
-            splits = _write(db, folder)
+            splits = _write(db, Path(scratch))
         except duckdb.Error as error:
             raise InputError(f"cannot read {file.name} as reviews: {str(error).splitlines()[0]}") from error
+        (folder / "quality.json").unlink(missing_ok=True)  # earlier splits stand until all of the new ones do
+        for name in SPLITS:
+            (Path(scratch) / f"{name}.parquet").replace(folder / f"{name}.parquet")
         return before | {
             "filters": filters,
             "lengths": dict(_pairs(db, "select length(text) // 25 * 25, count(*) from split group by 1 order by 1")),
