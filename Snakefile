@@ -27,6 +27,7 @@ STAGES = ["1_training", "2_core_importance"]
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
+SOURCE = [RUNS[0].source] if Path(RUNS[0].source).is_file() else []
 # Runs share the cores among them: several small models train faster side by side than one after the other.
 THREADS = max(1, workflow.cores // len(RUNS))
 
@@ -93,7 +94,7 @@ rule reviews:
     """Once for all subjects and seeds."""
     input:
         modules("lib/layerwise/reviews.py"),
-        [RUNS[0].source] if Path(RUNS[0].source).is_file() else [],
+        SOURCE,
     output: update(f"{ROOT}/reviews/quality.json")  # a source that cannot be read leaves the last one's reviews
     params: parameters=json.dumps(RUNS[0].model_dump(include={"profile", "runs", *DATA_PARAMETERS}))
     shell:
@@ -106,7 +107,8 @@ rule reviews:
 rule training:
     input:
         modules("notebooks/1_training.ipynb"),
-        rules.reviews.output,
+        SOURCE,
+        ancient(rules.reviews.output),  # its source and parameters say when to train anew, not when it was last tried
         notebook="notebooks/1_training.ipynb",
     output:
         notebook=f"{RUN}/1_training.ipynb",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ENVIRONMENT, ROOT, command, copy_project, run, settings
+from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run, settings
 
 RUN = Path("runs/smoke/scratch/seed0")
 RESULTS = [RUN / "1_training.json", RUN / "2_core_importance.json", Path("runs/smoke/8_comparison.json")]
@@ -128,7 +128,12 @@ def test_a_bad_input_ends_the_workflow_in_one_sentence_and_loses_nothing(project
     assert done.returncode != 0
     assert (done.stdout + done.stderr).strip().splitlines()[-1].startswith(sentence)
     assert {file: (project / file).read_bytes() for file in RESULTS} == before
-    assert planned(project) == set()
+    assert planned(project) <= {"reviews"}  # which finds its reviews still there
+
+
+def test_a_changed_source_trains_anew(project):
+    make_reviews().to_csv(project / "mine.csv")
+    assert planned(project, "source=mine.csv", "reviews=null") >= {"reviews", "training", "core_importance", "book"}
 
 
 def test_a_runs_folder_that_cannot_be_written_is_named(project):
