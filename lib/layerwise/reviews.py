@@ -76,7 +76,7 @@ class QualityReport(BaseModel):
 def prepare(parameters: Parameters) -> QualityReport:
     """Clean and split the source into `parameters.reviews_dir`, one parquet file (text, label, product) a split.
 
-    Does nothing where the folder already holds the reviews of the same source and parameters. The splits share no
+    Does nothing where the folder already holds the reviews of the same source, parameters and code. The splits share no
     text, and no product where products are known; a text that stands under several products counts for the first.
 
     Returns:
@@ -90,12 +90,12 @@ def prepare(parameters: Parameters) -> QualityReport:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _fetch(parameters.source, folder)
-        made_with |= {"source": file.name}
+        made_with |= {"source": file.name, "code_sha256": _sha256(Path(__file__))}
         source_sha256 = _sha256(file)
         if (folder / "quality.json").is_file():
-            report = QualityReport.model_validate_json((folder / "quality.json").read_text())
-            if (report.made_with, report.source_sha256) == (made_with, source_sha256):
-                return report
+            made = json.loads((folder / "quality.json").read_text())
+            if (made["made_with"], made["source_sha256"]) == (made_with, source_sha256):
+                return QualityReport.model_validate(made)
         report = QualityReport(
             source=file.name, source_sha256=source_sha256, made_with=made_with, **_prepare(parameters, file, folder)
         )
