@@ -12,12 +12,15 @@ import yaml
 from papermill import inspect_notebook
 
 from layerwise.errors import InputError
-from layerwise.parameters import DATA_PARAMETERS, load_profile
+from layerwise.parameters import load_profile
+from layerwise.reviews import prepare
 
 try:
     RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
     for folder in (RUNS[0].profile_dir, Path("_build"), Path("book/stages")):
         folder.mkdir(parents=True, exist_ok=True)
+    # Once for all subjects and seeds, and before any of them: reviews that cannot be used must not touch what was made.
+    prepare(RUNS[0])
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
 except OSError as error:
@@ -27,7 +30,6 @@ STAGES = ["1_training", "2_core_importance"]
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
-SOURCE = [RUNS[0].source] if Path(RUNS[0].source).is_file() else []
 # Runs share the cores among them: several small models train faster side by side than one after the other.
 THREADS = max(1, workflow.cores // len(RUNS))
 
@@ -90,25 +92,10 @@ rule page:
     shell: "cp {input} {output}"
 
 
-rule reviews:
-    """Once for all subjects and seeds."""
-    input:
-        modules("lib/layerwise/reviews.py"),
-        SOURCE,
-    output: update(f"{ROOT}/reviews/quality.json")  # a source that cannot be read leaves the last one's reviews
-    params: parameters=json.dumps(RUNS[0].model_dump(include={"profile", "runs", *DATA_PARAMETERS}))
-    shell:
-        """
-        printf '%s\\n' '{rule}'
-        python -m layerwise.reviews {params.parameters:q}
-        """
-
-
 rule training:
     input:
         modules("notebooks/1_training.ipynb"),
-        SOURCE,
-        ancient(rules.reviews.output),  # its source and parameters say when to train anew, not when it was last tried
+        f"{ROOT}/reviews/quality.json",
         notebook="notebooks/1_training.ipynb",
     output:
         notebook=f"{RUN}/1_training.ipynb",

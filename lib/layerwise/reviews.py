@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -352,10 +351,3 @@ def _sha256(*files: Path) -> str:
         with file.open("rb") as stream:
             hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
-
-
-if __name__ == "__main__":
-    try:
-        prepare(Parameters.check(json.loads(sys.argv[1])))
-    except InputError as error:
-        sys.exit(f"InputError: {error}")
