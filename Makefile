@@ -2,7 +2,7 @@
 #
 #   make book                                            the book of the profile quick: _build/html/index.html
 #   make book PROFILE=electronics PARAMS="seed=1"        another profile, some parameters changed
-#   make test                                            the tests that pass in minutes; test-slow runs the others
+#   make test                                            the tests
 #   make lab                                             JupyterLab with the notebooks
 #   make bench                                           the speed comparisons
 #   make clean                                           removes what was generated, keeps .venv
@@ -15,7 +15,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: book test test-slow lint lab bench clean
+.PHONY: book test lint lab bench clean
 
 # A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
 book: .venv/installed
@@ -25,9 +25,6 @@ book: .venv/installed
 
 test: .venv/installed lint
 	pytest
-
-test-slow: .venv/installed
-	pytest -m slow
 
 lint: .venv/installed
 	ruff check .

@@ -71,16 +71,26 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
     assert not list(parameters.run_dir.glob("checkpoints/*"))
 
 
-def test_a_checkpoint_of_other_parameters_is_not_resumed(setting, monkeypatch):
+def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, monkeypatch):
     parameters, build = setting
-    model, arguments = build()
+    _, arguments = build()
     with monkeypatch.context() as patch:
         patch.setattr(training, "TerminalProgress", lambda: KillAt(8))
         with pytest.raises(Killed):
             training.train(*arguments)
+    checkpoint = next(parameters.run_dir.glob("checkpoints/*"))
+    model, (*others, _, data_sha256) = build()
     other = parameters.model_copy(update={"learning_rate": 2e-3})
-    assert training._fingerprint(model, other, "") != training._fingerprint(model, parameters, "")
-    assert training._fingerprint(model, parameters, "x") != training._fingerprint(model, parameters, "y")
+    assert training._fingerprint(model, parameters, data_sha256) == checkpoint.name
+    assert training._fingerprint(model, parameters, "other") != checkpoint.name
+    steps = []
+    monkeypatch.setattr(
+        training.TerminalProgress,
+        "on_step_end",
+        lambda self, args, state, control, **_: steps.append(state.global_step),
+    )
+    training.train(*others, other, data_sha256)
+    assert min(steps) == 1
 
 
 def test_the_weights_that_are_left_are_those_of_the_best_validation_accuracy(setting):
