@@ -26,7 +26,7 @@ except InputError as error:
 except OSError as error:
     raise SystemExit(f"InputError: cannot write to {error.filename}: {error.strerror}")
 
-STAGES = ["1_training", "2_core_importance"]
+STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "5_ground_truth"]
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
@@ -115,8 +115,42 @@ rule core_importance:
     output:
         notebook=f"{RUN}/2_core_importance.ipynb",
         result=f"{RUN}/2_core_importance.json",
+        scores=f"{RUN}/2_core_importance.npz",
     params: parameters=lambda wildcards: parameters("2_core_importance", wildcards)
     log: f"{RUN}/2_core_importance.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
+rule advanced_importance:
+    input:
+        modules("notebooks/3_advanced_importance.ipynb"),
+        rules.training.output,
+        rules.core_importance.output,
+        notebook="notebooks/3_advanced_importance.ipynb",
+    output:
+        notebook=f"{RUN}/3_advanced_importance.ipynb",
+        result=f"{RUN}/3_advanced_importance.json",
+        scores=f"{RUN}/3_advanced_importance.npz",
+    params: parameters=lambda wildcards: parameters("3_advanced_importance", wildcards)
+    log: f"{RUN}/3_advanced_importance.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
+rule ground_truth:
+    input:
+        modules("notebooks/5_ground_truth.ipynb"),
+        rules.training.output,
+        rules.core_importance.output,
+        rules.advanced_importance.output,
+        notebook="notebooks/5_ground_truth.ipynb",
+    output:
+        notebook=f"{RUN}/5_ground_truth.ipynb",
+        result=f"{RUN}/5_ground_truth.json",
+        table=f"{RUN}/5_ground_truth.npz",
+    params: parameters=lambda wildcards: parameters("5_ground_truth", wildcards)
+    log: f"{RUN}/5_ground_truth.log"
     threads: THREADS
     shell: EXECUTE
 

@@ -33,10 +33,11 @@ ARCHITECTURES = {
 }
 
 
-def make_model(architecture: str, classes: int = 2, seed: int = 0):
-    """A classifier of four layers in eval mode, its weights far enough from their start to tell layers apart."""
+def make_model(architecture: str, classes: int = 2, seed: int = 0, layers: int = 4):
+    """A classifier in eval mode, its weights far enough from their start to tell layers apart."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture, **(SIZES | ARCHITECTURES[architecture]), num_labels=classes)
+    sizes = SIZES | ARCHITECTURES[architecture] | {"num_hidden_layers": layers}
+    config = AutoConfig.for_model(architecture, **sizes, num_labels=classes)
     model = AutoModelForSequenceClassification.from_config(config).eval()
     with torch.no_grad():
         for weight in model.parameters():

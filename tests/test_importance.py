@@ -1,14 +1,21 @@
+import sys
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
+from captum.attr import LayerConductance
 from conftest import inputs_of, make_batch, make_model
+from scipy.stats import kendalltau
 from torch import nn
 
-from layerwise import importance
+from layerwise import importance, subsets
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
-from layerwise.importance import METHODS, Method, score
-from layerwise.importance.ablation import accuracy_drop
+from layerwise.importance import METHODS, score
+from layerwise.importance.ablation import accuracy_drop, without_each_layer
+from layerwise.importance.conductance import along_path
+from layerwise.importance.sanity import examine, plant_identities, untrained
 
 
 def layer_gradient_squares(model, adapter, objective) -> np.ndarray:
@@ -24,17 +31,6 @@ def rows_of(batch):
             {name: batch[name][i : i + 1, :tokens] for name in ("input_ids", "attention_mask")},
             int(batch["labels"][i]),
         )
-
-
-def identity_at(model, *planted):
-    """Plants layers whose update is zero, whatever their input."""
-    with torch.no_grad():
-        for index in planted:
-            layer = LayerwiseAdapter(model).layers[index]
-            for module in (layer.attention.output.dense, layer.output.dense):
-                module.weight.zero_()
-                module.bias.zero_()
-    return model
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -94,28 +90,229 @@ def test_the_mean_accuracy_drop_is_the_difference_of_two_accuracies():
     whole = accuracy()
     with adapter.bypass({2}):
         without = accuracy()
-    assert accuracy_drop(adapter, [batch]).mean(0)[2] == pytest.approx(whole - without)
+    found = accuracy_drop(without_each_layer(adapter, [batch]))
+    assert found.mean(0)[2] == pytest.approx(whole - without)
+
+
+def make_balanced(examples=12):
+    return make_batch(examples=examples) | {"labels": torch.arange(examples) % 2}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_padding_and_batching_change_no_score(method):
-    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_batch()
+@pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert", "llama", "gpt2"])
+def test_padding_and_batching_change_no_score(method, architecture):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_balanced()
     alone = [inputs | {"labels": torch.tensor([label])} for inputs, label in rows_of(batch)]
     np.testing.assert_allclose(score(method, adapter, [batch]), score(method, adapter, alone), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_taken_in_eval_mode_and_the_mode_is_put_back(method):
-    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm").train()), make_batch()
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm").train()), make_balanced()
     np.testing.assert_array_equal(score(method, adapter, [batch]), score(method, adapter, [batch]))
     assert adapter.model.training
 
 
-def test_planted_identity_layers_score_zero_and_come_last_by_ablation():
-    adapter, batch = LayerwiseAdapter(identity_at(make_model("roberta-prelayernorm"), 1, 3)), make_batch()
-    found = score("ablation", adapter, [batch])
-    np.testing.assert_allclose(found[:, [1, 3]], 0, atol=1e-6)
-    assert set(np.argsort(np.abs(found).mean(0))[:2]) == {1, 3}
+@pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert", "llama", "mpnet", "gpt2"])
+@pytest.mark.parametrize("method", METHODS)
+def test_layers_that_change_nothing_score_zero_and_come_last_by_every_method_that_claims_it(method, architecture):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_balanced()
+    extended, planted = plant_identities(adapter, after=(0, 2))
+    with torch.no_grad():
+        torch.testing.assert_close(extended.model(**inputs_of(batch)).logits, adapter.model(**inputs_of(batch)).logits)
+    size = np.abs(score(method, extended, [batch]).mean(0))
+    if METHODS[method].sees_identity:
+        np.testing.assert_allclose(size[planted], 0, atol=1e-7)
+        assert set(np.argsort(size)[:2]) == set(planted) == {1, 4}
+    else:
+        assert size[planted].min() > 1e-4 * size.max()  # the claim would be true, and the card is too modest
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_random_weights_destroy_the_ranking(method):
+    batch = make_balanced(examples=24)
+    rankings = [
+        score(method, LayerwiseAdapter(make_model("roberta-prelayernorm", seed=seed, layers=8)), [batch]).mean(0)
+        for seed in range(6)
+    ]
+    taus = [kendalltau(one, other).statistic for one, other in combinations(rankings, 2)]
+    assert abs(np.mean(taus)) < 0.3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_looks_at_the_labels_only_if_its_card_says_so(method):
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_balanced()
+    other = batch | {"labels": batch["labels"].roll(1, 0)}
+    same = np.array_equal(score(method, adapter, [batch]), score(method, adapter, [other]))
+    assert same == ("labels" not in METHODS[method].needs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_takes_no_more_forward_passes_than_its_card_says(method):
+    model = make_model("roberta-prelayernorm", layers=8)
+    adapter, batch = LayerwiseAdapter(model), make_balanced()
+    applied = []
+    for layer in adapter.layers:
+        layer.intermediate.register_forward_hook(lambda module, args, output: applied.append(len(output)))
+    score(method, adapter, [batch])
+    assert 0 < sum(applied) / (12 * 8) <= METHODS[method].passes(8, 2)
+
+
+@pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert"])
+def test_conductance_equals_captum_on_a_model_wrapped_by_hand(architecture):
+    """Captum takes the gradient at the end of each step; the mean of the path and its reverse takes it at both."""
+    model, batch = make_model(architecture), make_batch()
+    embedding = model.get_input_embeddings()
+
+    class Update(nn.Module):
+        def forward(self, update):
+            return update
+
+    class Wrapped(nn.Module):
+        """From word embeddings to the margin, with each layer's update in a module of its own."""
+
+        def __init__(self):
+            super().__init__()
+            self.updates = nn.ModuleList(Update() for _ in range(4))
+
+        def forward(self, words, mask, classes):
+            def hook(index):
+                return lambda layer, args, output: args[0] + self.updates[index](output - args[0])
+
+            hooks = [layer.register_forward_hook(hook(i)) for i, layer in enumerate(LayerwiseAdapter(model).layers)]
+            try:
+                logits = model(inputs_embeds=words, attention_mask=mask).logits
+            finally:
+                for each in hooks:
+                    each.remove()
+            return logits.gather(1, classes[:, :1])[:, 0] - logits.gather(1, classes[:, 1:])[:, 0]
+
+    wrapped, places = Wrapped(), np.linspace(0, 1, 9)
+    found, changes, _ = along_path(LayerwiseAdapter(model), batch, places)
+    for row, (inputs, _) in enumerate(rows_of(batch)):
+        words = embedding(inputs["input_ids"]).detach()
+        nothing = embedding.weight.detach().mean(0).expand_as(words)
+        more = inputs["attention_mask"], model(**inputs).logits.topk(2).indices
+        for layer in range(4):
+            captum = LayerConductance(wrapped, wrapped.updates[layer])
+            there, back = (
+                captum.attribute(a, b, additional_forward_args=more, n_steps=8, method="riemann_trapezoid").sum().item()
+                for a, b in ((words, nothing), (nothing, words))
+            )
+            assert found[row, layer] == pytest.approx((there - back) / 2, rel=1e-4, abs=1e-6)
+        margin = wrapped(words, *more) - wrapped(nothing, *more)
+        assert changes[row] == pytest.approx(float(margin.detach()), rel=1e-4, abs=1e-6)
+
+
+def test_conductance_s_error_shrinks_with_the_steps():
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_batch()
+    few, many = (np.abs(along_path(adapter, batch, np.linspace(0, 1, n + 1))[2]).mean() for n in (4, 64))
+    assert many < few / 20
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta-prelayernorm", "llama", "gpt2", "gemma2"])
+def test_influence_equals_parameters_times_gradients_of_one_example_at_a_time(architecture):
+    model, batch = make_model(architecture), make_batch()
+    adapter = LayerwiseAdapter(model)
+    for row, (inputs, label) in enumerate(rows_of(batch)):
+        model.zero_grad()
+        (-model(**inputs).logits.log_softmax(1)[0, label]).backward()
+        expected = [abs(sum(float((p * p.grad).sum()) for p in layer.parameters())) for layer in adapter.layers]
+        np.testing.assert_allclose(score("influence", adapter, [batch])[row], expected, rtol=1e-3, atol=1e-6)
+
+
+@torch.no_grad()
+def test_block_influence_equals_the_angle_between_the_model_s_own_hidden_states():
+    model, batch = make_model("bert"), make_batch()  # post-norm: its hidden states are what layers hand on
+    found = score("block_influence", LayerwiseAdapter(model), [batch])
+    for row, (inputs, _) in enumerate(rows_of(batch)):
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        for layer in range(4):
+            cosine = nn.functional.cosine_similarity(states[layer][0], states[layer + 1][0], dim=1)
+            assert found[row, layer] == pytest.approx(float(1 - cosine.mean()), abs=1e-5)
+
+
+def test_shap_comes_to_the_exact_shapley_values_as_its_orders_grow(monkeypatch):
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_batch()
+    exact = subsets.shapley(subsets.evaluate(adapter, [batch], subsets.every(4)))
+    few = score("shap", adapter, [batch])
+    monkeypatch.setattr(sys.modules["layerwise.importance.shap"], "PERMUTATIONS", 150)
+    many = score("shap", adapter, [batch])
+    assert np.abs(many - exact).max() < min(0.1 * np.abs(exact).max(), np.abs(few - exact).max())
+    np.testing.assert_allclose(few.sum(1), exact.sum(1), atol=1e-5)
+
+
+@torch.no_grad()
+def test_patching_equals_a_forward_pass_in_which_a_layer_is_made_to_say_something_else():
+    """Texts of one length, so that each token takes the update of the same place in the other text."""
+    model, batch = make_model("roberta-prelayernorm"), make_batch(examples=4)
+    batch["attention_mask"][:], batch["input_ids"] = 1, torch.randint(3, 50, (4, 9))
+    adapter = LayerwiseAdapter(model)
+    found = score("patching", adapter, [batch])
+    log_p = model(**inputs_of(batch)).logits.double().log_softmax(1)
+    for layer in range(4):
+        seen = []
+        hook = adapter.layers[layer].register_forward_hook(lambda m, args, output: seen.append(output - args[0]))  # noqa: B023
+        model(**inputs_of(batch))
+        hook.remove()
+        expected = 0
+        for shift in (1, 2):
+            other = seen[0].roll(-shift, 0)
+            hook = adapter.layers[layer].register_forward_hook(lambda m, args, output: args[0] + other)  # noqa: B023
+            patched = model(**inputs_of(batch)).logits.double().log_softmax(1)
+            hook.remove()
+            expected = expected + (log_p.exp() * (log_p - patched)).sum(1) / 2
+        np.testing.assert_allclose(found[:, layer], expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_uncertainty_of_a_certain_model_grows_and_more_so_with_a_stronger_layer():
+    model, batch = make_model("roberta-prelayernorm"), make_batch(examples=40)
+    model.classifier.out_proj.weight.mul_(20)
+    before = score("uncertainty", LayerwiseAdapter(model), [batch]).mean(0)
+    strong = model.roberta_prelayernorm.encoder.layer[3].output.dense
+    strong.weight.mul_(10)
+    after = score("uncertainty", LayerwiseAdapter(model), [batch]).mean(0)
+    assert before.mean() > 0 and after[3] > before[3]
+
+
+def test_mutual_information_is_what_a_probe_reads_after_a_layer_and_not_before():
+    """A model whose second layer writes the label, which only the first token's identity holds, where a probe reads."""
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_balanced(examples=60)
+    layer = adapter.layers[1]
+    label = batch["labels"][:, None, None].float()
+    layer.register_forward_hook(lambda module, args, output: output + 5 * (label - 0.5))
+    found = score("mutual_information", adapter, [batch]).mean(0)
+    assert found[1] > 0.3 and np.abs(np.delete(found, 1)).max() < 0.2
+
+
+def test_probes_that_cannot_be_cross_validated_are_refused():
+    batch = make_balanced() | {"labels": torch.tensor([1] * 3 + [0] * 9)}
+    with pytest.raises(InputError, match="5 examples of each"):
+        score("mutual_information", LayerwiseAdapter(make_model("bert")), [batch])
+
+
+def test_patching_needs_another_example():
+    batch = {name: value[:1] for name, value in make_batch().items()}
+    with pytest.raises(InputError, match="only one"):
+        score("patching", LayerwiseAdapter(make_model("bert")), [batch])
+
+
+def test_an_untrained_model_has_the_same_shape_and_other_weights():
+    adapter = LayerwiseAdapter(make_model("bert"))
+    other = untrained(adapter, seed=0)
+    assert len(other) == 4 and not other.model.training
+    for (name, weight), (same, random) in zip(
+        adapter.model.named_parameters(), other.model.named_parameters(), strict=True
+    ):
+        assert name == same and weight.shape == random.shape and not torch.equal(weight, random)
+
+
+def test_what_is_said_of_planted_layers_follows_from_the_scores():
+    seen = examine(np.arange(3.0), np.array([2.0, 0.0, 3.0, 0.0, 1.0]), [1, 3], np.arange(3.0))
+    assert seen == {"zero": True, "last": True, "untrained_tau": pytest.approx(1)}
+    unseen = examine(np.arange(3.0), np.array([2.0, 0.5, 3.0, 0.0, 0.4]), [1, 3], -np.arange(3.0))
+    assert seen != unseen == {"zero": False, "last": False, "untrained_tau": pytest.approx(-1)}
 
 
 def test_fisher_of_classes_does_not_depend_on_the_labels():
@@ -129,7 +326,7 @@ def test_fisher_of_classes_does_not_depend_on_the_labels():
     [(np.zeros((5, 3)), r"broken returned shape \(5, 3\)"), (np.full((5, 4), np.nan), "broken returned 20 values")],
 )
 def test_a_method_that_returns_nonsense_is_named(monkeypatch, returned, complaint):
-    monkeypatch.setitem(importance.METHODS, "broken", Method(lambda adapter, batches: returned, "", "", "", ""))
+    monkeypatch.setitem(importance.METHODS, "broken", METHODS["fisher"]._replace(score=lambda *_: returned))
     with pytest.raises(InputError, match=complaint):
         score("broken", LayerwiseAdapter(make_model("bert")), [make_batch()])
 

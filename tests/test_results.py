@@ -4,16 +4,15 @@ from scipy import stats
 
 from layerwise.fusion import agreement
 from layerwise.results import (
-    ImportanceResult,
+    CoreImportance,
     Interval,
     Provenance,
     Stability,
     accuracy,
-    depth_story,
     difference,
     intervals,
-    verdict,
 )
+from layerwise.stories import depth_story, verdict
 
 
 def test_the_accuracy_interval_is_wilson_s():
@@ -67,7 +66,7 @@ def test_the_story_of_depth_names_the_layers_whose_intervals_leave_zero_out():
     nothing = Provenance(
         commit="", parameters={}, reviews_sha256="", device="", threads=1, versions={}, finished="", seconds=0
     )
-    result = ImportanceResult(
+    result = CoreImportance(
         examples=10,
         scores={"ablation": [0.2, 0.0, -0.2]},
         intervals={"ablation": [(0.1, 0.3), (-0.1, 0.1), (-0.3, -0.1)]},

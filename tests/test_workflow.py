@@ -12,8 +12,12 @@ import nbformat
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run, settings
 
+from layerwise.importance import METHODS
+
 RUN = Path("runs/smoke/scratch/seed0")
-RESULTS = [RUN / "1_training.json", RUN / "2_core_importance.json", Path("runs/smoke/8_comparison.json")]
+STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "5_ground_truth"]
+LATER = {"advanced_importance", "ground_truth", "comparison", "page", "book"}
+RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), Path("runs/smoke/8_comparison.json")]
 
 
 def timeless(file: Path) -> str:
@@ -35,13 +39,20 @@ def planned(folder: Path, *params: str) -> set[str]:
 
 
 def test_each_stage_leaves_its_numbers_under_stable_keys(project):
-    training, importance, comparison = (json.loads((project / file).read_text()) for file in RESULTS)
+    training, core, advanced, truth, comparison = (json.loads((project / file).read_text()) for file in RESULTS)
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
-    for method in ("fisher", "gradient", "ablation"):
-        assert len(importance["scores"][method]) == 4
-        for value, (low, high) in zip(importance["scores"][method], importance["intervals"][method], strict=True):
-            assert low <= value <= high
+    assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
+    for result in (core, advanced):
+        for method, scores in result["scores"].items():
+            assert len(scores) == 4
+            for value, (low, high) in zip(scores, result["intervals"][method], strict=True):
+                assert low <= value <= high
+    assert truth["complete"] and truth["subsets"] == 16
+    assert truth["grades"].keys() == METHODS.keys() | {"first", "last", "even", "random"}
+    for grades in truth["grades"].values():
+        assert list(grades) == ["1", "2", "3"]
+        assert all({"layers", "value", "regret", "percentile"} <= set(grade) for grade in grades.values())
     assert [row["subject"] for row in comparison["rows"]] == ["scratch"]
     assert {"commit", "device", "versions", "parameters"} <= set(training["provenance"])
 
@@ -82,14 +93,15 @@ def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(proj
     before = changed.read_text()
     try:
         changed.write_text(before.replace("Three scores, three questions", "Three questions, three scores"))
-        assert planned(project) == {"core_importance", "comparison", "page", "book"}
+        assert planned(project) == {"core_importance", *LATER}
     finally:
         changed.write_text(before)
 
 
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
-    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", "comparison", "page", "book"}
-    assert planned(project, "analysis_reviews=20") == {"core_importance", "comparison", "page", "book"}
+    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", *LATER}
+    assert planned(project, "analysis_reviews=20") == {"core_importance", *LATER}
+    assert planned(project, "selection_reviews=20") == {"ground_truth", "comparison", "page", "book"}
 
 
 def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(project, tmp_path):
@@ -102,7 +114,7 @@ def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(pr
     time.sleep(5)  # into the second stage
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert (again / RESULTS[0]).is_file() and not (again / RESULTS[2]).is_file()
+    assert (again / RESULTS[0]).is_file() and not (again / RESULTS[-1]).is_file()
     trained = (again / RESULTS[0]).stat().st_mtime_ns
 
     done = run(again, *words)
@@ -153,3 +165,14 @@ def test_a_notebook_alone_refuses_a_misspelt_parameter_and_a_stage_that_was_not_
     assert last_line("1_training", "-p", "hiden_size", "3").startswith("InputError: unknown parameter 'hiden_size'")
     expected = "InputError: there is no 1_training.json in"
     assert last_line("2_core_importance", "-p", "profile", "mine").startswith(expected)
+
+
+def test_a_model_deeper_than_the_table_allows_is_sampled_and_the_page_says_so(project, tmp_path):
+    out = tmp_path / "5.ipynb"
+    again = shutil.copytree(project, tmp_path / "project")
+    words = ("-p", "profile", "smoke", "-p", "exhaustive_layers", "2", "-p", "permutations", "1")
+    done = run(again, "papermill", "notebooks/5_ground_truth.ipynb", str(out), *words)
+    assert done.returncode == 0, done.stderr
+    truth = json.loads((again / RUN / "5_ground_truth.json").read_text())
+    assert not truth["complete"] and truth["interactions"] is None and truth["subsets"] < 16
+    assert "a sample" in out.read_text()

@@ -1,14 +1,72 @@
 """The layers of any Hugging Face Transformer: addressed, bypassed, and kept in a smaller model."""
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from layerwise.errors import InputError
+
+
+class Unrolled:
+    """The forward pass of one batch, to be gone through layer by layer, in any order and as often as one likes.
+
+    Hidden states are (batch, tokens, hidden size), logits (batch, classes).
+
+    Args:
+        adapter: of a model with a head that returns logits.
+        batch: the model's inputs; `labels` are left aside.
+
+    Attributes:
+        entering: the hidden states that enter the stack.
+    """
+
+    def __init__(self, adapter: "LayerwiseAdapter", batch: dict[str, torch.Tensor]):
+        self._adapter = adapter
+        self._inputs = {name: value.to(adapter.device) for name, value in batch.items() if name != "labels"}
+        self._others = []  # what else than hidden states each layer is called with
+        entering = []
+
+        def note(layer: nn.Module, args: tuple, kwargs: dict) -> None:
+            entering.append(args[0])
+            # A cache would remember the keys of every application of a layer, as if they were one long sequence.
+            args = [None if isinstance(value, Cache) else value for value in args[1:]]
+            kwargs = {name: None if isinstance(value, Cache) else value for name, value in kwargs.items()}
+            self._others.append((args, kwargs))
+
+        hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in adapter.layers]
+        try:
+            with adapter.bypass(range(len(adapter))) as model:
+                model(**self._inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self.entering = entering[0]
+
+    def apply(self, layer: int, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The hidden states that leave a layer when these enter it."""
+        args, kwargs = self._others[layer]
+        output = self._adapter.layers[layer](hidden_states, *args, **kwargs)
+        return output[0] if isinstance(output, tuple) else output
+
+    def finish(self, hidden_states: torch.Tensor, layer: int | None = None) -> torch.Tensor:
+        """Logits, when these hidden states enter this layer; by default, when they leave the last one."""
+        depth = len(self._adapter)
+        for later in range(depth if layer is None else layer, depth):
+            hidden_states = self.apply(later, hidden_states)
+        with self._adapter._replaced(dict.fromkeys(range(depth), lambda entering: hidden_states)):
+            return self._adapter.model(**self._inputs).logits
+
+    def states(self) -> list[torch.Tensor]:
+        """The hidden states that enter the stack, and those that leave each layer of the whole model: L + 1."""
+        states = [self.entering]
+        for layer in range(len(self._adapter)):
+            states.append(self.apply(layer, states[-1]))
+        return states
 
 
 class LayerwiseAdapter:
@@ -60,18 +118,8 @@ class LayerwiseAdapter:
         Raises:
             InputError: there is no such layer.
         """
-        bypassed = [self.layers[i] for i in self._checked(layers)]
-
-        def identity(hidden_states: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple:
-            return hidden_states if self._width is None else (hidden_states, *[None] * (self._width - 1))
-
-        for layer in bypassed:
-            layer.forward = identity
-        try:
+        with self._replaced({i: lambda hidden_states: hidden_states for i in self._checked(layers)}):
             yield self.model
-        finally:
-            for layer in bypassed:
-                del layer.forward  # the class's own forward shows again
 
     def keep(self, layers: Collection[int]) -> PreTrainedModel:
         """A new, smaller model of only these layers, in their order in the stack.
@@ -88,33 +136,66 @@ class LayerwiseAdapter:
         kept = self._checked(layers)
         if not kept:
             raise InputError("no layer is kept: name at least one")
+        return self.restack([self.layers[i] for i in kept], kept)
+
+    def restack(self, layers: list[nn.Module], origins: list[int]) -> PreTrainedModel:
+        """A copy of the model with another stack.
+
+        Args:
+            layers: of the new stack, no module twice.
+            origins: for each of them the index in this model's stack of the layer whose configuration it has.
+        """
         whole, depth = self.layers, len(self)
         try:
-            self.model.set_submodule(self._path, nn.ModuleList(whole[i] for i in kept))
-            smaller = copy.deepcopy(self.model)  # the layers that go are never copied
+            self.model.set_submodule(self._path, nn.ModuleList(layers))
+            model = copy.deepcopy(self.model)  # layers that are left out are never copied
         finally:
             self.model.set_submodule(self._path, whole)
-        config = smaller.config
-        for name, value in list(vars(config).items()):  # one entry a layer, such as layer_types
+        for name, value in list(vars(model.config).items()):  # one entry a layer, such as layer_types
             if "layer" in name and isinstance(value, list | tuple) and len(value) == depth:
-                setattr(config, name, [value[i] for i in kept])
-        config.num_hidden_layers = len(kept)
-        for index, layer in enumerate(smaller.get_submodule(self._path)):
+                setattr(model.config, name, [value[i] for i in origins])
+        model.config.num_hidden_layers = len(layers)
+        for index, layer in enumerate(model.get_submodule(self._path)):
             for module in layer.modules():  # key-value caches go by this index
                 if hasattr(module, "layer_idx"):
                     module.layer_idx = index
-        return smaller
+        return model
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within the context the model is in eval mode; afterwards in the mode that it was in."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(training)
+
+    @contextmanager
+    def _replaced(self, functions: dict[int, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
+        """Within the context some layers compute these functions of their hidden states."""
+
+        def forward(function: Callable, hidden_states: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple:
+            output = function(hidden_states)
+            return output if self._width is None else (output, *[None] * (self._width - 1))
+
+        for index, function in functions.items():
+            self.layers[index].forward = partial(forward, function)
+        try:
+            yield
+        finally:
+            for index in functions:
+                del self.layers[index].forward  # the class's own forward shows again
 
     @torch.no_grad()
     def _output_width(self) -> int | None:
         """None where layers return their hidden states, as most do; the length where they return a tuple (MPNet)."""
         outputs = []
         hook = self.layers[0].register_forward_hook(lambda layer, inputs, output: outputs.append(output))
-        training = self.model.training
         try:
-            self.model.eval()(input_ids=self.model.dummy_inputs["input_ids"][:1].to(self.device))
+            with self.evaluating():
+                self.model(input_ids=self.model.dummy_inputs["input_ids"][:1].to(self.device))
         finally:
-            self.model.train(training)
             hook.remove()
         if not outputs:
             raise InputError(f"{type(self.model).__name__} does not call its stack of layers")

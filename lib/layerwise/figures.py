@@ -7,8 +7,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from layerwise.results import ImportanceResult, Interval
+from layerwise.results import CoreImportance, GroundTruth, Interval, Scores, Stability
 from layerwise.reviews import QualityReport
+from layerwise.subsets import Table
 
 sns.set_theme(style="whitegrid", palette="colorblind", rc={"figure.dpi": 120, "savefig.dpi": 150})
 BLUE, ORANGE, GREEN = sns.color_palette("colorblind")[:3]
@@ -77,7 +78,7 @@ def gradient_course(history: list[dict]) -> Figure:
     return figure
 
 
-def importance(result: ImportanceResult, units: dict[str, str]) -> Figure:
+def importance(result: Scores, units: dict[str, str]) -> Figure:
     """Scores of each method over the layers, with their intervals; logarithmic where all are above zero."""
     figure, panels = plt.subplots(1, len(units), figsize=(3.1 * len(units), 3.6), layout="constrained", squeeze=False)
     for axes, (method, unit) in zip(panels[0], units.items(), strict=True):
@@ -93,7 +94,7 @@ def importance(result: ImportanceResult, units: dict[str, str]) -> Figure:
     return figure
 
 
-def ranks(result: ImportanceResult) -> Figure:
+def ranks(result: Scores) -> Figure:
     """Rank intervals of each layer by each method: how far apart they are is how much the methods disagree."""
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     methods = list(result.stability)
@@ -110,7 +111,7 @@ def ranks(result: ImportanceResult) -> Figure:
     return figure
 
 
-def subjects(results: dict[str, ImportanceResult]) -> Figure:
+def subjects(results: dict[str, CoreImportance]) -> Figure:
     """What leaving out each layer costs, for every subject: log-probability above, accuracy below."""
     figure, panels = plt.subplots(
         2, len(results), figsize=(1.5 + 3.6 * len(results), 5.6), sharey="row", layout="constrained", squeeze=False
@@ -132,3 +133,175 @@ def subjects(results: dict[str, ImportanceResult]) -> Figure:
     panels[0, 0].set_ylabel("log-probability lost (nats)")
     panels[1, 0].set_ylabel("accuracy lost")
     return figure
+
+
+def rank_map(stability: dict[str, Stability]) -> Figure:
+    """Rank of each layer by each method, and the interval of the rank: a heat map of methods and layers."""
+    ranks = np.array([found.ranks for found in stability.values()])
+    depth = ranks.shape[1]
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.5 * len(ranks)), layout="constrained")
+    image = axes.imshow(ranks, cmap="cividis_r", vmin=1, vmax=depth, aspect="auto")
+    for row, found in enumerate(stability.values()):
+        for layer, (rank, (low, high)) in enumerate(zip(found.ranks, found.rank_intervals, strict=True)):
+            axes.text(
+                layer,
+                row,
+                f"{rank}\n{low:.0f}\u2013{high:.0f}",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if rank > depth / 2 else "black",
+            )
+    axes.grid(False)
+    axes.set_xticks(range(depth))
+    axes.set_yticks(range(len(ranks)), [name.replace("_", " ") for name in stability])
+    axes.set(xlabel="layer")
+    figure.colorbar(image, label="rank (1 = most important)")
+    return figure
+
+
+def regret(truth: GroundTruth, methods: list[str]) -> Figure:
+    """What each method's choice lacks to the best of its size, over the sizes, and the band of random choices."""
+    sizes = list(truth.sizes)[1:-1]
+    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    best = np.array([truth.sizes[k].best.value for k in sizes])
+    quantiles = np.array([truth.sizes[k].quantiles for k in sizes])
+    axes.fill_between(
+        sizes, best - quantiles[:, 1], best - quantiles[:, 5], color="0.85", label="90 % of all choices", linewidth=0
+    )
+    axes.plot(sizes, best - quantiles[:, 3], color="0.5", linestyle=":", label="their median")
+    axes.axhline(0, color="black", linewidth=1, label="best")
+    axes.plot(sizes, [truth.sizes[k].best.value - truth.sizes[k].greedy.value for k in sizes], "k--", label="greedy")
+    for method, style in _styles(methods).items():
+        axes.plot(sizes, [truth.grades[method][k].regret for k in sizes], label=method.replace("_", " "), **style)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="layers kept", ylabel="accuracy behind the best choice")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    return figure
+
+
+def cloud(table: Table, truth: GroundTruth, methods: list[str]) -> Figure:
+    """Every sub-network a point, by the layers it keeps and its accuracy, with each method's choice on it."""
+    figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
+    spread = np.random.default_rng(0).uniform(-0.32, 0.32, len(table.kept))
+    axes.plot(table.sizes + spread, table.accuracy, ".", color="0.72", markersize=2.5, zorder=1, rasterized=True)
+    sizes = list(truth.sizes)
+    axes.plot(sizes, [truth.sizes[k].best.value for k in sizes], color="black", linewidth=1, label="best of the size")
+    axes.plot(sizes, [truth.sizes[k].mean for k in sizes], color="black", linestyle=":", linewidth=1, label="mean")
+    offsets = np.linspace(-0.25, 0.25, len(methods))
+    for (method, style), offset in zip(_styles(methods).items(), offsets, strict=True):
+        values = [truth.grades[method][k].value for k in sizes[1:-1]]
+        marker = {key: style[key] for key in ("color", "marker")}
+        axes.plot(
+            np.array(sizes[1:-1]) + offset, values, linestyle="", markersize=5, label=method.replace("_", " "), **marker
+        )
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="layers kept", ylabel="accuracy")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    return figure
+
+
+def agreement(truth: GroundTruth) -> Figure:
+    """Kendall's tau of every two rankings with its interval: a matrix, its lower half."""
+    tau, low, high = (np.array(m) for m in (truth.agreement, truth.agreement_low, truth.agreement_high))
+    names = [name.replace("_", " ") for name in truth.ranked]
+    figure, axes = plt.subplots(figsize=(9, 7), layout="constrained")
+    image = axes.imshow(
+        np.ma.masked_where(np.triu(np.ones_like(tau), 1) > 0, tau), cmap="RdBu", vmin=-1, vmax=1, aspect="auto"
+    )
+    for i in range(len(names)):
+        for j in range(i):
+            axes.text(
+                j,
+                i,
+                f"{tau[i, j]:.2f}\n{low[i, j]:.1f} to {high[i, j]:.1f}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if abs(tau[i, j]) > 0.6 else "black",
+            )
+    axes.grid(False)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    figure.colorbar(image, label="Kendall's tau")
+    return figure
+
+
+def interactions(truth: GroundTruth) -> Figure:
+    """Interaction of every two layers: red where one stands in for the other, blue where one needs the other."""
+    depth = len(truth.shapley)
+    values = np.full((depth, depth), np.nan)
+    figure, axes = plt.subplots(figsize=(7.5, 5.6), layout="constrained")
+    for pair, found in truth.interactions.items():
+        i, j = map(int, pair.split("-"))
+        values[j, i] = found.value
+        if found.low > 0 or found.high < 0:
+            axes.text(i, j, "*", ha="center", va="center", color="black")
+    limit = np.nanmax(np.abs(values))
+    image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
+    axes.grid(False)
+    axes.set_xticks(range(depth))
+    axes.set_yticks(range(depth))
+    axes.set(xlabel="layer", ylabel="layer")
+    figure.colorbar(image, label="Shapley interaction (nats)")
+    return figure
+
+
+def shapley(truth: GroundTruth) -> Figure:
+    """What each layer is worth: its Shapley value beside what leaving it out of the whole model costs."""
+    figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    for values, bounds, name, colour, shift in (
+        (truth.shapley, truth.shapley_intervals, "Shapley value", BLUE, -0.1),
+        (truth.leave_one_out, truth.leave_one_out_intervals, "left out alone", ORANGE, 0.1),
+    ):
+        values, (low, high) = np.array(values), np.array(bounds).T
+        axes.errorbar(
+            np.arange(len(values)) + shift,
+            values,
+            yerr=[values - low, high - values],
+            fmt="o",
+            color=colour,
+            capsize=3,
+            label=name,
+        )
+    axes.axhline(0, color="0.4", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="layer", ylabel="log-probability of the true label (nats)")
+    axes.legend()
+    return figure
+
+
+def depths(truths: dict[str, GroundTruth]) -> Figure:
+    """Accuracy against the layers kept, for every subject: the best choice, the mean, and where 90 % of them are."""
+    figure, panels = plt.subplots(
+        1, len(truths), figsize=(1.5 + 3.8 * len(truths), 3.8), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, (name, truth) in zip(panels[0], truths.items(), strict=True):
+        sizes = list(truth.sizes)
+        quantiles = np.array([truth.sizes[k].quantiles for k in sizes])
+        axes.fill_between(
+            sizes, quantiles[:, 1], quantiles[:, 5], color="0.85", label="90 % of all choices", linewidth=0
+        )
+        axes.plot(sizes, [truth.sizes[k].mean for k in sizes], color="0.4", linestyle=":", label="mean of all choices")
+        axes.plot(sizes, [truth.sizes[k].best.value for k in sizes], color=BLUE, label="best choice")
+        axes.plot(
+            sizes, [truth.sizes[k].best.held_out for k in sizes], "--", color=BLUE, label="best, on other reviews"
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set(title=name, xlabel="layers kept")
+    panels[0, 0].set_ylabel("accuracy")
+    panels[0, -1].legend(fontsize="small")
+    return figure
+
+
+def _styles(methods: list[str]) -> dict[str, dict]:
+    """A colour and a marker for each method: told apart without colour as well."""
+    markers = "osD^v<>pPX*h"
+    colours = sns.color_palette("colorblind", 10)
+    return {
+        method: {"color": colours[i % len(colours)], "marker": markers[i % len(markers)], "markersize": 4}
+        for i, method in enumerate(methods)
+    }

@@ -48,7 +48,7 @@ class Parameters(BaseModel):
     )
     train_reviews: int | None = Field(None, ge=10, description="train on only so many; null takes the whole split")
 
-    layers: int = Field(12, ge=1, le=96, description="depth of the model from scratch")
+    layers: int = Field(12, ge=2, le=96, description="depth of the model from scratch")
     hidden_size: int = Field(64, ge=8, le=8192, description="width of the model from scratch")
     heads: int = Field(4, ge=1, description="attention heads of the model from scratch")
     vocabulary_size: int = Field(4000, ge=100, le=200_000, description="subwords of the model from scratch")
@@ -64,6 +64,12 @@ class Parameters(BaseModel):
     bf16: bool = Field(False, description="train in bfloat16 mixed precision")
 
     analysis_reviews: int | None = Field(None, ge=10, description="score so many reviews; null takes the whole split")
+    sanity_reviews: int = Field(32, ge=10, description="so many of them score models whose right answer is known")
+    selection_reviews: int | None = Field(
+        None, ge=10, description="grade on so many reviews; null takes the whole split"
+    )
+    exhaustive_layers: int = Field(16, ge=1, le=20, description="evaluate all sub-networks up to this depth")
+    permutations: int = Field(100, ge=1, le=100_000, description="random orders of the layers of a deeper model")
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="resamples behind each interval")
 
     @model_validator(mode="before")

@@ -79,10 +79,12 @@ class TrainingResult(BaseModel):
 
 
 class ComparisonResult(BaseModel):
-    """Stage 8: a row a run, as `comparison_row` makes it."""
+    """Stage 8: a row a run, a row a run and method, and the agreement of seeds by subject and method."""
 
     stage: Literal["8_comparison"] = "8_comparison"
     rows: list[dict]
+    grades: list[dict]
+    seed_tau: dict[str, dict[str, float]]
     provenance: Provenance
 
 
@@ -98,17 +100,114 @@ class Stability(BaseModel):
     kendall_tau: float
 
 
-class ImportanceResult(BaseModel):
-    """Stage 2. Scores, a float a layer a method, with their intervals and the stability of their ranking."""
+class Scores(BaseModel):
+    """Scores, a float a layer a method, with their intervals and the stability of their ranking."""
 
-    stage: Literal["2_core_importance"] = "2_core_importance"
     examples: int
     scores: dict[str, list[float]]
     intervals: dict[str, list[tuple[float, float]]]
     stability: dict[str, Stability]
+    provenance: Provenance
+
+
+class CoreImportance(Scores):
+    """Stage 2."""
+
+    stage: Literal["2_core_importance"] = "2_core_importance"
     fisher_per_parameter: list[float]
     accuracy_drop: list[float]
     accuracy_drop_intervals: list[tuple[float, float]]
+
+
+class Sanity(BaseModel):
+    """What a method says of models whose right answer is known.
+
+    `scores` are those of the model with planted layers, `last` whether the planted ones are nearest to zero, and
+    `untrained_tau` is Kendall's correlation of the ranking with that of the same architecture with random weights.
+    """
+
+    scores: list[float]
+    zero: bool
+    last: bool
+    untrained_tau: float
+
+
+class AdvancedImportance(Scores):
+    """Stage 3. `convergence` is conductance's mean error along its path, as a share of the change of the margin."""
+
+    stage: Literal["3_advanced_importance"] = "3_advanced_importance"
+    convergence: float
+    planted: list[int]
+    sanity_examples: int
+    sanity: dict[str, Sanity]
+
+
+class Choice(BaseModel):
+    """Layers, and the accuracy of the sub-network that keeps them. `held_out` is what it is worth on other examples."""
+
+    layers: list[int]
+    value: float
+    held_out: float | None = None
+
+
+class Size(BaseModel):
+    """All sub-networks of one size. `quantiles` of their accuracy: 0, 5, 25, 50, 75, 95 and 100 %."""
+
+    subsets: int
+    best: Choice
+    greedy: Choice
+    mean: float
+    quantiles: list[float]
+
+
+class GradeOfSize(BaseModel):
+    """What a method's choice of so many layers is worth; a random choice has no `layers`, its grade is expected."""
+
+    layers: list[int] | None
+    value: float
+    regret: float
+    percentile: float
+    value_interval: tuple[float, float]
+    regret_interval: tuple[float, float]
+    percentile_interval: tuple[float, float]
+
+
+class Summary(BaseModel):
+    """A method over all sizes from 1 to L - 1: the means of its grades.
+
+    `behind` is the accuracy by which its choices are worse than those of the method with the best mean percentile,
+    `reversed_percentile` the percentile of the least important layers instead of the most important.
+    """
+
+    regret: Interval
+    percentile: Interval
+    behind: Interval
+    reversed_percentile: Interval | None
+
+
+class GroundTruth(BaseModel):
+    """Stage 5. `half_by_chance` and `half_at_best` are the accuracy lost by keeping half of the layers, chosen blindly
+    or, on the same reviews, best. `agreement` is a matrix of Kendall's tau in the order of `ranked`."""
+
+    stage: Literal["5_ground_truth"] = "5_ground_truth"
+    examples: int
+    subsets: int
+    complete: bool
+    accuracy: Interval
+    sizes: dict[int, Size]
+    grades: dict[str, dict[int, GradeOfSize]]
+    summary: dict[str, Summary]
+    shapley: list[float]
+    shapley_intervals: list[tuple[float, float]]
+    leave_one_out: list[float]
+    leave_one_out_intervals: list[tuple[float, float]]
+    interactions: dict[str, Interval] | None
+    ranked: list[str]
+    agreement: list[list[float]]
+    agreement_low: list[list[float]]
+    agreement_high: list[list[float]]
+    half_by_chance: Interval
+    half_at_best: Interval
     provenance: Provenance
 
 
@@ -145,32 +244,16 @@ def intervals(scores: np.ndarray, samples: int, seed: int) -> tuple[list[tuple[f
     )
 
 
-def verdict(difference: Interval, first: str, second: str) -> str:
-    """Who wins, in a sentence that claims no more than the interval of the difference bears."""
-    points, low, high = (100 * edge for edge in (difference.value, difference.low, difference.high))
-    interval = f"95 % interval {low:+.1f} to {high:+.1f}, {difference.n:,} reviews"
-    if low > 0:
-        return f"{first} beats {second} by {points:.1f} points ({interval})."
-    if high < 0:
-        return f"{first} loses to {second} by {-points:.1f} points ({interval})."
-    return (
-        f"There is no winner: {first} differs from {second} by {points:+.1f} points ({interval}), which may be chance."
-    )
+def estimate(distribution: np.ndarray, n: int) -> Interval:
+    """An estimate and its percentile interval from (R,): the first is of the n examples, the others of resamples."""
+    low, high = bounds(distribution)
+    return Interval(value=float(distribution[0]), low=low, high=high, n=n)
 
 
-def depth_story(result: ImportanceResult) -> str:
-    """Which layers the model needs one by one, as far as the intervals of ablation tell."""
-    bounds = result.intervals["ablation"]
-    needed = [layer for layer, (low, _) in enumerate(bounds) if low > 0]
-    harmful = [layer for layer, (_, high) in enumerate(bounds) if high < 0]
-    unclear = len(bounds) - len(needed) - len(harmful)
-    worst = max(range(len(bounds)), key=lambda layer: result.accuracy_drop[layer])
-    low, high = (100 * edge for edge in result.accuracy_drop_intervals[worst])
-    return (
-        f"Left out one at a time, {_listed(needed)} of {len(bounds)} lower the true label's log-probability, "
-        f"{_listed(harmful)} raise it, and for {unclear} the interval includes zero. The largest drop of accuracy, at "
-        f"layer {worst}, is {100 * result.accuracy_drop[worst]:.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
-    )
+def bounds(distribution: np.ndarray) -> list:
+    """Percentile intervals from (R, ...), the first row left out: pairs (..., 2)."""
+    edges = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    return np.moveaxis(np.quantile(distribution[1:], edges, axis=0), 0, -1).tolist()
 
 
 def comparison_row(subject: str, seed: int, result: TrainingResult) -> dict:
@@ -222,11 +305,18 @@ def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
     )
 
 
-def save(result: BaseModel, folder: Path) -> None:
-    """Write a stage's result to `<stage>.json` in the folder, whole or not at all."""
+def save(result: BaseModel, folder: Path, **arrays: np.ndarray) -> None:
+    """Write a stage's result to `<stage>.json` in the folder, and what is too long for it to `<stage>.npz`.
+
+    Each file is written whole or not at all.
+    """
     file = folder / f"{result.stage}.json"
     part = file.with_suffix(".part")
     try:
+        if arrays:
+            with part.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+            part.replace(file.with_suffix(".npz"))
         part.write_text(result.model_dump_json(indent=1) + "\n")
         part.replace(file)
     except OSError as error:
@@ -235,10 +325,13 @@ def save(result: BaseModel, folder: Path) -> None:
 
 def load(kind: type[BaseModel], stage: str, parameters: Parameters) -> BaseModel:
     """The result that an earlier stage saved for the same run."""
-    file = parameters.run_dir / f"{stage}.json"
-    if not file.is_file():
-        raise InputError(f"there is no {file.name} in {file.parent}: run the notebook {stage} first")
-    return kind.model_validate_json(file.read_text())
+    return kind.model_validate_json(_left_by(stage, parameters, ".json").read_text())
+
+
+def load_arrays(stage: str, parameters: Parameters) -> dict[str, np.ndarray]:
+    """The arrays that an earlier stage saved with its result."""
+    with np.load(_left_by(stage, parameters, ".npz"), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def glue(**facts: str | float) -> None:
@@ -258,6 +351,13 @@ def made_with(provenance: Provenance, data: str) -> str:
         f"profile {said['profile']}, subject {subjects}, seed {seeds}, {data}, commit {provenance.commit}, "
         f"{provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
     )
+
+
+def _left_by(stage: str, parameters: Parameters, suffix: str) -> Path:
+    file = parameters.run_dir / f"{stage}{suffix}"
+    if not file.is_file():
+        raise InputError(f"there is no {file.name} in {file.parent}: run the notebook {stage} first")
+    return file
 
 
 def _bootstrap(scores: np.ndarray, samples: int, seed: int):
@@ -283,8 +383,3 @@ def _commit() -> str:
     except FileNotFoundError:
         commit = ""
     return f"{commit}{' with changes' if git('status', '--porcelain') else ''}" if commit else "unknown"
-
-
-def _listed(layers: list[int]) -> str:
-    names = f" ({', '.join(map(str, layers))})" if layers else ""
-    return f"{len(layers) or 'no'} layer{'s' if len(layers) != 1 else ''}{names}"

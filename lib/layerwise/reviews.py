@@ -110,13 +110,13 @@ def load(parameters: Parameters, split: str) -> Dataset:
     """A prepared split as a memory-mapped dataset with columns text, label (0 negative, 1 positive) and product.
 
     Training reviews come in random order. Those of the other splits come by length, so that the neighbours in a batch
-    need little padding. `train_reviews` and `analysis_reviews` take a random part of their split.
+    need little padding. `train_reviews`, `analysis_reviews` and `selection_reviews` take a random part of their split.
     """
     file = parameters.reviews_dir / f"{split}.parquet"
     if not file.is_file():
         raise InputError(f"no prepared reviews in {file.parent}: run the notebook 1_training first")
     rows = Dataset.from_parquet(str(file), cache_dir=str(file.parent / "arrow"))
-    limit = {"train": parameters.train_reviews, "analysis": parameters.analysis_reviews}.get(split)
+    limit = getattr(parameters, f"{split}_reviews", None)
     rows = rows.take(min(limit or len(rows), len(rows)))
     if split == "train":
         return rows

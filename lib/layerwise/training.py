@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from tqdm import tqdm
 from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
@@ -26,6 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters
+from layerwise.terminal import progress
 
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
 TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
@@ -123,24 +123,16 @@ class GradientCourse(TrainerCallback):
 
 
 class TerminalProgress(TrainerCallback):
-    """A progress bar on the terminal, where there is one: a notebook's own outputs stay clean."""
+    """A progress bar on the terminal."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        try:
-            self._terminal = open("/dev/tty", "w")  # noqa: SIM115
-        except OSError:
-            self._terminal = None
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, file=self._terminal, disable=self._terminal is None
-        )
+        self._bar = progress(total=state.max_steps, initial=state.global_step, description="training")
 
     def on_step_end(self, args, state, control, **kwargs):
         self._bar.update()
 
     def on_train_end(self, args, state, control, **kwargs):
         self._bar.close()
-        if self._terminal:
-            self._terminal.close()
 
 
 def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
@@ -149,7 +141,7 @@ def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
 
 def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str) -> str:
     """Of all that decides what training does: a checkpoint is resumed only where none of it has changed."""
-    said = parameters.model_dump_json(exclude={"runs", "analysis_reviews", "bootstrap_samples"})
+    said = parameters.model_dump_json(exclude_unset=True, exclude={"runs", "bootstrap_samples"})
     digest = hashlib.sha256(said.encode())
     digest.update(data_sha256.encode() + model.config.to_json_string().encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):

@@ -2,10 +2,9 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from layerwise.adapter import LayerwiseAdapter
-from layerwise.importance.per_example import squared_gradient_norms
+from layerwise.importance.per_example import of_the_loss, squared_gradient_norms
 
 
 def gradient(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
@@ -18,10 +17,4 @@ def gradient(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) 
 
     Source: Molchanov et al. (2019) discuss gradient criteria; the per-example norm follows Goodfellow (2015).
     """
-    rows = []
-    for batch in batches:
-        labels = batch["labels"].to(adapter.device)
-        inputs = {name: value.to(adapter.device) for name, value in batch.items() if name != "labels"}
-        loss = lambda logits, labels=labels: cross_entropy(logits, labels, reduction="none")[:, None]  # noqa: E731
-        rows.append(squared_gradient_norms(adapter, inputs, loss)[0].sqrt().cpu())
-    return torch.cat(rows).double().numpy()
+    return of_the_loss(squared_gradient_norms, adapter, batches).sqrt().numpy()

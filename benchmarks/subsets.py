@@ -1,0 +1,118 @@
+"""All sub-networks of a 12-layer model: with shared beginnings, beside a forward pass of each one's own layers.
+
+    python benchmarks/subsets.py
+
+Trains nothing, as the time does not depend on the weights. Both ways run in turn on the same model and batch; the
+separate forward passes take 32 random sub-networks and their complements, on average half of the layers as all
+have, and their time is scaled up. Then where the time goes, and the peak of the memory that tensors take.
+"""
+
+import time
+import weakref
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from layerwise import classifier, subsets
+from layerwise.adapter import LayerwiseAdapter, Unrolled
+from layerwise.parameters import Parameters
+from layerwise.reviews import load, prepare
+
+EXAMPLES, HIDDEN, LAYERS, ROUNDS, PAIRS = 200, 128, 12, 3, 32
+MIB = 2**20
+
+
+@torch.no_grad()
+def separately(adapter: LayerwiseAdapter, batch: dict, kept: np.ndarray) -> np.ndarray:
+    rows = []
+    for row in kept:
+        with adapter.bypass(set(np.flatnonzero(~row).tolist())) as model:
+            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        rows.append(logits.double().log_softmax(1).gather(1, batch["labels"][:, None])[:, 0].numpy())
+    return np.stack(rows)
+
+
+class PeakMemory(TorchDispatchMode):
+    """Within the context, the bytes of the tensors made there that are alive at a time: `peak` is the most."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.now, self.peak = set(), 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.alive:
+                storage = tensor.untyped_storage()
+                self.alive.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+        return output
+
+    def forget(self, key: int, size: int) -> None:
+        self.alive.discard(key)
+        self.now -= size
+
+
+def main() -> None:
+    parameters = Parameters.check({"profile": "benchmark", "hidden_size": HIDDEN, "layers": LAYERS})
+    prepare(parameters)
+    tokenizer, model = classifier.build(parameters, load(parameters, "train"))
+    adapter = LayerwiseAdapter(model.eval())
+    test = load(parameters, "test")  # by length: every so many of them is a fair sample
+    sample = test.select(range(0, len(test), len(test) // EXAMPLES)).take(EXAMPLES)
+    (batch,) = classifier.batches(tokenizer, classifier.tokenize(tokenizer, sample), EXAMPLES)
+    kept = subsets.every(LAYERS)
+    drawn = np.random.default_rng(0).choice(len(kept), PAIRS, replace=False)
+    some = np.concatenate([drawn, len(kept) - 1 - drawn])  # the complements
+    print(f"{EXAMPLES} reviews of at most {batch['input_ids'].shape[1]} tokens, {LAYERS} layers of width {HIDDEN}")
+    print(f"{torch.get_num_threads()} threads")
+
+    shared, separate = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        table = subsets.evaluate(adapter, [batch], kept)
+        shared.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        found = separately(adapter, batch, kept[some])
+        separate.append((time.perf_counter() - start) * len(kept) / len(some))
+    ratio = np.median(separate) / np.median(shared)
+    say = lambda times: f"{np.median(times):7.1f} s ({min(times):.1f} to {max(times):.1f})"  # noqa: E731
+    error = np.abs(found - table.log_p[some]).max()
+    print(f"all sub-networks, shared beginnings: {say(shared)}")
+    print(f"a forward pass of each, scaled up:   {say(separate)}")
+    print(f"ratio:                               {ratio:7.1f}, largest difference {error:.0e} nats")
+
+    unrolled = Unrolled(adapter, batch)
+    with torch.no_grad():
+        times = {"apply a layer": [], "finish": []}
+        for _ in range(20):
+            start = time.perf_counter()
+            state = unrolled.apply(0, unrolled.entering)
+            times["apply a layer"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            unrolled.finish(state)
+            times["finish"].append(time.perf_counter() - start)
+    layer, finish = (np.median(values) for values in times.values())
+    print(f"a layer takes {1000 * layer:.1f} ms, the head {1000 * finish:.1f} ms, for the whole batch")
+    shares = (2**LAYERS - 1) * layer, 2**LAYERS * finish
+    print(
+        f"so layers are {shares[0] / sum(shares):.0%} of the table, heads {shares[1] / sum(shares):.0%}; with heads for"
+    )
+    print(f"nothing the ratio would be {LAYERS * 2 ** (LAYERS - 1) / (2**LAYERS - 1):.1f}, which is the limit")
+
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.no_grad(), PeakMemory() as once:
+        model(**inputs)
+    with PeakMemory() as tree:
+        subsets.evaluate(adapter, [batch], kept)
+    result = table.log_p.nbytes + table.correct.nbytes
+    print(f"peak of tensors: one forward pass {once.peak / MIB:.1f} MiB, the table {tree.peak / MIB:.1f} MiB,")
+    print(f"its values {result / MIB:.1f} MiB; without those {(tree.peak - result) / once.peak:.2f} forward passes")
+
+
+if __name__ == "__main__":
+    main()

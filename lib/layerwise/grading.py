@@ -1,0 +1,210 @@
+"""Methods graded against all sub-networks: what the layers they choose are worth among all choices of that size."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from layerwise import subsets
+from layerwise.importance import Method
+from layerwise.results import Choice, GradeOfSize, GroundTruth, Size, Summary, estimate
+from layerwise.subsets import Table
+
+QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
+
+class Grade(NamedTuple):
+    """What a method's choices are worth: three arrays (L - 1, R), for 1 to L - 1 layers and in each resample.
+
+    `value` is the accuracy of the choice; `regret` what the best choice of that size has more; `percentile` the share
+    of the other choices of that size that are worse, those of the same accuracy counting half.
+    """
+
+    value: np.ndarray
+    regret: np.ndarray
+    percentile: np.ndarray
+
+
+def resamples(examples: int, samples: int, seed: int) -> np.ndarray:
+    """How often each example is drawn: (1 + samples, examples) counts, the first row holding each example once."""
+    drawn = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=samples)
+    return np.vstack([np.ones(examples, dtype=drawn.dtype), drawn])
+
+
+def resampled(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means of values (N, ...) in each resample: (R, ...)."""
+    return np.tensordot(counts, values, axes=1) / counts.shape[1]
+
+
+def worth(table: Table, counts: np.ndarray) -> np.ndarray:
+    """Accuracy of every sub-network in each resample: counts (R, N) to (S, R)."""
+    # Single precision counts exactly up to 16 million, and is faster: two choices that are equally good stay equal.
+    return (table.correct.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
+
+
+def orders(means: np.ndarray) -> np.ndarray:
+    """The layers from the most to the least important: scores (..., L) to indices (..., L)."""
+    return np.argsort(-means, axis=-1, kind="stable")
+
+
+def choices(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What methods choose, and controls that look at nothing: the first, the last, evenly spaced layers.
+
+    Args:
+        means: (R, L) a method, its scores in each resample of the reviews.
+
+    Returns:
+        (R, L + 1, L) a method, (1, L + 1, L) a control: the choice of k layers, for k from 0 to L.
+    """
+    layers = next(iter(means.values())).shape[1]
+    first = subsets.nested(np.arange(layers))
+    return {method: chosen(values) for method, values in means.items()} | {
+        "first": first[None],
+        "last": first[None, :, ::-1],
+        "even": subsets.evenly_spaced(layers)[None],
+    }
+
+
+def chosen(means: np.ndarray) -> np.ndarray:
+    """The k most important layers, for k from 0 to L: scores (..., L) to (..., L + 1, L) bool."""
+    return subsets.nested(orders(means))
+
+
+def grade(table: Table, worth: np.ndarray, choices: np.ndarray) -> Grade:
+    """Grade choices of layers against all others of their size that the table holds.
+
+    A method chooses anew in each resample of the reviews that it scored, and each choice is graded in a resample of
+    the reviews that judge it, so that an interval covers both. A table that is not complete may lack those choices:
+    there the one from all reviews is graded in every resample.
+
+    Args:
+        worth: (S, R), the accuracy of every sub-network in each resample of the examples.
+        choices: (R, L + 1, L) bool, the k layers that are chosen in each resample; (1, L + 1, L) where always the same.
+    """
+    held = choices if table.complete else choices[:1]
+    rows = np.broadcast_to(table.rows(held), (worth.shape[1], table.layers + 1))
+    found = []
+    for size, pool in _pools(table, worth):
+        value = np.take_along_axis(worth, rows[None, :, size], axis=0)[0]
+        below, same = (pool < value).sum(0), (pool == value).sum(0)
+        found.append((value, pool.max(0) - value, (below + (same - 1) / 2) / max(len(pool) - 1, 1)))
+    return Grade(*np.stack(found, axis=1))
+
+
+def grade_of_chance(table: Table, worth: np.ndarray) -> Grade:
+    """The expected grade of a choice made blindly: the mean over all choices of a size."""
+    found = [
+        (pool.mean(0), pool.max(0) - pool.mean(0), np.full(worth.shape[1], 0.5)) for _, pool in _pools(table, worth)
+    ]
+    return Grade(*np.stack(found, axis=1))
+
+
+def half_lost(table: Table, worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy (R,) that is lost by keeping half of the layers: on average over all choices, and by the best choice."""
+    whole = worth[table.sizes == table.layers][0]
+    size = table.layers // 2
+    return whole - worth[table.sizes == size].mean(0), whole - worth[subsets.best(table, size)]
+
+
+def report(grade: Grade, examples: int, choice: np.ndarray | None = None) -> dict[int, GradeOfSize]:
+    """The grades of a method by size; `choice` (L + 1, L) are the layers it keeps, from all reviews."""
+    rows = {}
+    for size, arrays in enumerate(zip(*grade, strict=True), start=1):
+        found = {name: estimate(array, examples) for name, array in zip(Grade._fields, arrays, strict=True)}
+        rows[size] = GradeOfSize(
+            layers=None if choice is None else np.flatnonzero(choice[size]).tolist(),
+            **{name: interval.value for name, interval in found.items()},
+            **{f"{name}_interval": (interval.low, interval.high) for name, interval in found.items()},
+        )
+    return rows
+
+
+def summarise(grades: dict[str, Grade], opposites: dict[str, Grade], examples: int) -> dict[str, Summary]:
+    """Means over the sizes; `opposites` are the grades of methods that are taken the wrong way round."""
+    top = max(opposites, key=lambda method: grades[method].percentile[:, 0].mean())
+    return {
+        name: Summary(
+            regret=estimate(grade.regret.mean(0), examples),
+            percentile=estimate(grade.percentile.mean(0), examples),
+            behind=estimate((grades[top].value - grade.value).mean(0), examples),
+            reversed_percentile=estimate(opposites[name].percentile.mean(0), examples) if name in opposites else None,
+        )
+        for name, grade in grades.items()
+    }
+
+
+def sizes(table: Table) -> dict[int, Size]:
+    """What sub-networks of each size are worth: the best, the greedy one, and all of them."""
+    found, path = {}, subsets.greedy(table)
+    for size in range(table.layers + 1):
+        pool = table.accuracy[table.sizes == size]
+        best = subsets.best(table, size)
+        found[size] = Size(
+            subsets=len(pool),
+            best=_choice(table, best, subsets.held_out_best(table, size)),
+            greedy=_choice(table, path[size]),
+            mean=float(pool.mean()),
+            quantiles=np.quantile(pool, QUANTILES).tolist(),
+        )
+    return found
+
+
+def matrix(pairs: dict[tuple[str, str], np.ndarray], names: list[str], examples: int) -> np.ndarray:
+    """Estimates of agreement, low ends and high ends: three symmetric matrices (3, names, names)."""
+    found = np.ones((3, len(names), len(names)))
+    for (one, other), distribution in pairs.items():
+        i, j, interval = names.index(one), names.index(other), estimate(distribution, examples)
+        found[:, i, j] = found[:, j, i] = interval.value, interval.low, interval.high
+    return found
+
+
+def trust(truth: GroundTruth, cards: dict[str, Method], layers: int, classes: int) -> pd.DataFrame:
+    """Which score to trust, and what it costs: a row a method and control, the best mean percentile first."""
+    rows = {}
+    for name, said in truth.summary.items():
+        card, opposite = cards.get(name), said.reversed_percentile
+        rows[name] = {
+            "percentile": said.percentile.value,
+            "low": said.percentile.low,
+            "high": said.percentile.high,
+            "regret": said.regret.value,
+            "wrong way round": opposite.value if opposite else None,
+            "needs": card.needs if card else "nothing",
+            "passes": card.passes(layers, classes) if card else 0,
+        }
+        if name in truth.ranked:
+            row, exact = truth.ranked.index(name), truth.ranked.index("shapley_value")
+            rows[name]["tau with Shapley"] = truth.agreement[row][exact]
+    return pd.DataFrame(rows).T.sort_values("percentile", ascending=False)
+
+
+def side_by_side(truths: dict[tuple[str, int], GroundTruth]) -> pd.DataFrame:
+    """The mean grades of every method and control for each subject and seed, a row each."""
+    return pd.DataFrame(
+        [
+            {
+                "subject": subject,
+                "seed": seed,
+                "method": method,
+                "percentile": said.percentile.value,
+                "percentile low": said.percentile.low,
+                "percentile high": said.percentile.high,
+                "regret": said.regret.value,
+                "regret low": said.regret.low,
+                "regret high": said.regret.high,
+            }
+            for (subject, seed), truth in truths.items()
+            for method, said in truth.summary.items()
+        ]
+    )
+
+
+def _choice(table: Table, row: int, held_out: float | None = None) -> Choice:
+    layers = np.flatnonzero(table.kept[row]).tolist()
+    return Choice(layers=layers, value=float(table.accuracy[row]), held_out=held_out)
+
+
+def _pools(table: Table, worth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for size in range(1, table.layers):
+        yield size, worth[table.sizes == size]

@@ -1,0 +1,139 @@
+"""Sentences that say what was found, and claim no more than the intervals bear."""
+
+from layerwise.results import AdvancedImportance, CoreImportance, GroundTruth, Interval
+
+MARGIN = 0.01  # of accuracy: a smaller loss hardly matters
+
+
+def verdict(difference: Interval, first: str, second: str) -> str:
+    """Who wins, in a sentence that claims no more than the interval of the difference bears."""
+    points, low, high = (100 * edge for edge in (difference.value, difference.low, difference.high))
+    interval = f"95 % interval {low:+.1f} to {high:+.1f}, {difference.n:,} reviews"
+    if low > 0:
+        return f"{first} beats {second} by {points:.1f} points ({interval})."
+    if high < 0:
+        return f"{first} loses to {second} by {-points:.1f} points ({interval})."
+    return (
+        f"There is no winner: {first} differs from {second} by {points:+.1f} points ({interval}), which may be chance."
+    )
+
+
+def depth_story(result: CoreImportance) -> str:
+    """Which layers the model needs one by one, as far as the intervals of ablation tell."""
+    bounds = result.intervals["ablation"]
+    needed = [layer for layer, (low, _) in enumerate(bounds) if low > 0]
+    harmful = [layer for layer, (_, high) in enumerate(bounds) if high < 0]
+    unclear = len(bounds) - len(needed) - len(harmful)
+    worst = max(range(len(bounds)), key=lambda layer: result.accuracy_drop[layer])
+    low, high = (100 * edge for edge in result.accuracy_drop_intervals[worst])
+    return (
+        f"Left out one at a time, {_listed(needed)} of {len(bounds)} lower the true label's log-probability, "
+        f"{_listed(harmful)} raise it, and for {unclear} the interval includes zero. The largest drop of accuracy, at "
+        f"layer {worst}, is {100 * result.accuracy_drop[worst]:.1f} points (95 % interval {low:+.1f} to {high:+.1f})."
+    )
+
+
+def sanity_story(result: AdvancedImportance, claims: dict[str, bool]) -> str:
+    """Which methods find the planted layers; `claims` says of each whether it should."""
+    found = [method for method, said in result.sanity.items() if said.zero and said.last]
+    blind = [method for method, said in result.sanity.items() if not said.zero]
+    tied = [method for method, said in result.sanity.items() if said.zero and not said.last]
+    broken = [method for method in (*blind, *tied) if claims[method]]
+    sentences = [f"Layers {_and(result.planted)} of the extended model change nothing."]
+    for methods, said in (
+        (found, "A score of zero, and the last place, by"),
+        (blind, "Not seen, and scored other than zero, by"),
+        (tied, "A score of zero, but with other layers as near to it, by"),
+        (broken, "It should have been seen, and was not, by"),
+    ):
+        if methods:
+            sentences.append(f"{said} {_and(methods)}.")
+    return " ".join(sentences)
+
+
+def trust_story(truth: GroundTruth, methods: list[str]) -> str:
+    """Which score to trust, as far as the intervals tell."""
+    top = max(methods, key=lambda method: truth.summary[method].percentile.value)
+    mean = truth.summary[top].percentile
+    equal = [m for m in methods if m != top and truth.summary[m].behind.low <= 0]
+    worse = [m for m in methods if m != top and truth.summary[m].behind.low > 0]
+    blind = [m for m in methods if truth.summary[m].percentile.low <= 0.5]
+    if mean.low <= 0.5:
+        return (
+            f"No score is shown to choose better than chance. The highest mean percentile is that of {_and([top])}, "
+            f"{mean.value:.0%} (95 % interval {mean.low:.0%} to {mean.high:.0%}), where a blind choice has 50%."
+        )
+    sentences = [
+        f"Over all sizes {_and([top])} has the highest mean percentile: its layers are worth more than those of "
+        f"{mean.value:.0%} of all choices of the same size (95 % interval {mean.low:.0%} to {mean.high:.0%})."
+    ]
+    if worse:
+        sentences.append(f"Less accurate than its choices beyond the 95 % interval: those of {_and(worse)}.")
+    if equal:
+        sentences.append(f"Not told apart from it by the accuracy of the choices: {_and(equal)}.")
+    if blind:
+        sentences.append(f"Not shown to choose better than chance: {_and(blind)}.")
+    return " ".join(sentences)
+
+
+def control_story(truth: GroundTruth, methods: list[str]) -> str:
+    """Whether methods do better than controls that look at nothing."""
+    control = max(("first", "last", "even"), key=lambda name: truth.summary[name].percentile.value)
+    mean = truth.summary[control].percentile
+    better = [m for m in methods if truth.summary[m].percentile.low > mean.high]
+    wrong = [m for m in methods if truth.summary[m].reversed_percentile.low > truth.summary[m].percentile.high]
+    sentences = [
+        f"The best choice that looks at nothing is the {control} layers: the mean percentile is {mean.value:.0%} (95 % "
+        f"interval {mean.low:.0%} to {mean.high:.0%}).",
+        f"Clearly above it, their intervals apart: {_and(better)}.",
+    ]
+    if wrong:
+        sentences.append(
+            f"The wrong way round, keeping what they call least important, {_and(wrong)} would choose better."
+        )
+    return " ".join(sentences)
+
+
+def interaction_story(truth: GroundTruth) -> str:
+    """Which layers stand in for each other, as far as the intervals tell."""
+    if not truth.interactions:
+        return "Interactions take the whole table, and were not computed here."
+    instead = {pair: found for pair, found in truth.interactions.items() if found.high < 0}
+    together = {pair: found for pair, found in truth.interactions.items() if found.low > 0}
+    sentences = [
+        f"Of the {len(truth.interactions)} pairs of layers, {len(instead)} stand in for each other and "
+        f"{len(together)} need each other, their 95 % intervals apart from zero."
+    ]
+    if instead:
+        pair = min(instead, key=lambda name: instead[name].value)
+        sentences.append(
+            f"Most of all {_and(pair.split('-'))} do the same work ({instead[pair].value:+.3f} nats, interval "
+            f"{instead[pair].low:+.3f} to {instead[pair].high:+.3f})."
+        )
+    return " ".join(sentences)
+
+
+def depth_need(truth: GroundTruth) -> str:
+    """Whether the model needs its depth: what it loses with half of its layers, chosen blindly."""
+    loss, best = truth.half_by_chance, truth.half_at_best
+    if loss.low > MARGIN:
+        verdict = "This model needs its depth"
+    elif loss.high < MARGIN:
+        verdict = "This model hardly needs its depth"
+    else:
+        verdict = "Whether this model needs its depth is within the noise of these reviews"
+    return (
+        f"{verdict}: half of its layers, chosen blindly, lose {100 * loss.value:.1f} points of accuracy on average (95 "
+        f"% interval {100 * loss.low:+.1f} to {100 * loss.high:+.1f}); the best half loses {100 * best.value:.1f} "
+        f"({100 * best.low:+.1f} to {100 * best.high:+.1f}) on the reviews on which it is the best."
+    )
+
+
+def _and(names: list) -> str:
+    *most, last = [str(name).replace("_", " ") for name in names] or ["no method"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _listed(layers: list[int]) -> str:
+    names = f" ({', '.join(map(str, layers))})" if layers else ""
+    return f"{len(layers) or 'no'} layer{'s' if len(layers) != 1 else ''}{names}"

@@ -1,0 +1,188 @@
+from itertools import combinations, permutations
+from math import factorial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import shap
+import torch
+from conftest import ARCHITECTURES, inputs_of, make_batch, make_model
+
+from layerwise import subsets
+from layerwise.adapter import LayerwiseAdapter, Unrolled
+from layerwise.errors import InputError
+from layerwise.subsets import Table
+
+
+def make_table(layers: int, examples: int = 7, seed: int = 0) -> Table:
+    draw = np.random.default_rng(seed)
+    shape = 2**layers, examples
+    return Table(subsets.every(layers), -draw.exponential(size=shape), draw.random(shape) < 0.6)
+
+
+@torch.no_grad()
+def log_p_of(adapter, batch, kept):
+    with adapter.bypass(set(np.flatnonzero(~kept).tolist())) as model:
+        log_p = model(**inputs_of(batch)).logits.double().log_softmax(1)
+    return log_p[range(len(log_p)), batch["labels"]].numpy(), log_p.argmax(1).eq(batch["labels"]).numpy()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_shared_beginnings_give_the_values_of_separate_forward_passes(architecture):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_batch()
+    table = subsets.evaluate(adapter, [batch], subsets.every(4))
+    for row, kept in enumerate(table.kept):
+        log_p, correct = log_p_of(adapter, batch, kept)
+        np.testing.assert_allclose(table.log_p[row], log_p, atol=1e-5)
+        np.testing.assert_array_equal(table.correct[row], correct)
+
+
+def test_twelve_layers_give_the_values_of_4096_separate_forward_passes():
+    adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm", layers=12)), make_batch(examples=3)
+    table = subsets.evaluate(adapter, [batch], subsets.every(12))
+    expected = np.stack([log_p_of(adapter, batch, kept)[0] for kept in table.kept])
+    assert table.complete and len(table.kept) == 4096
+    np.testing.assert_allclose(table.log_p, expected, atol=1e-5)
+
+
+def test_the_walk_applies_each_shared_layer_once_and_holds_few_states():
+    alive, most, applied = 0, 0, 0
+
+    class State:
+        def __init__(self):
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def apply(layer, state):
+        nonlocal applied
+        applied += 1
+        return State()
+
+    unrolled = SimpleNamespace(entering=State(), apply=apply, finish=lambda state: None)
+    wanted = {tuple(np.flatnonzero(kept).tolist()): row for row, kept in enumerate(subsets.every(8))}
+    rows = [row for row, _ in subsets._logits(unrolled, wanted)]
+    assert sorted(rows) == list(range(256)) and applied == 255
+    assert most <= 8 // 2 + 1 + 1  # and the one that is being made
+
+
+def test_the_values_of_an_example_do_not_depend_on_its_batch():
+    adapter, batch = LayerwiseAdapter(make_model("bert")), make_batch()
+    alone = [{name: value[row : row + 1] for name, value in batch.items()} for row in range(5)]
+    together, apart = (subsets.evaluate(adapter, b, subsets.every(4)).log_p for b in ([batch], alone))
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def test_exact_shapley_values_equal_those_of_shap_s_exact_explainer():
+    table = make_table(12)
+
+    def value(masks):
+        return table.log_p[table.rows(masks.astype(bool))]
+
+    masker = shap.maskers.Independent(np.zeros((1, 12)), max_samples=1)
+    explained = shap.ExactExplainer(value, masker)(np.ones((1, 12)), silent=True)
+    np.testing.assert_allclose(subsets.shapley(table), explained.values[0].T, atol=1e-6)
+
+
+def test_interactions_equal_the_sum_over_all_contexts_of_grabisch_and_roubens():
+    table = make_table(5, examples=3)
+    value = {tuple(np.flatnonzero(kept)): row for kept, row in zip(table.kept, table.log_p, strict=True)}
+    for found, (i, j) in zip(subsets.interactions(table).T, combinations(range(5), 2), strict=True):
+        expected = 0
+        for size in range(4):
+            weight = factorial(size) * factorial(3 - size) / factorial(4)
+            for others in combinations([layer for layer in range(5) if layer not in (i, j)], size):
+                both, one, other = (value[tuple(sorted((*others, *more)))] for more in ((i, j), (i,), (j,)))
+                expected = expected + weight * (both - one - other + value[others])
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_shapley_values_along_all_orders_are_the_exact_ones():
+    table = make_table(4)
+    orders = np.array(list(permutations(range(4))))
+    np.testing.assert_allclose(subsets.shapley(table, orders), subsets.shapley(table), atol=1e-12)
+
+
+def test_shapley_values_add_up_to_what_all_layers_gain():
+    table = make_table(5)
+    np.testing.assert_allclose(subsets.shapley(table).sum(1), table.log_p[-1] - table.log_p[0], atol=1e-12)
+
+
+def test_best_greedy_and_leave_one_out_equal_naive_searches():
+    table = make_table(5, examples=40)
+    worth = {tuple(np.flatnonzero(k)): (c.mean(), p.mean()) for k, c, p in zip(*vars_of(table), strict=True)}
+    for size in range(6):
+        expected = max(combinations(range(5), size), key=worth.get)
+        assert tuple(np.flatnonzero(table.kept[subsets.best(table, size)])) == expected
+    path = [tuple(range(5))]
+    while path[-1]:
+        path.append(max(combinations(path[-1], len(path[-1]) - 1), key=worth.get))
+    assert [tuple(np.flatnonzero(table.kept[row])) for row in subsets.greedy(table)] == path[::-1]
+    for layer, lost in enumerate(subsets.leave_one_out(table).mean(0)):
+        rest = tuple(i for i in range(5) if i != layer)
+        assert lost == pytest.approx(worth[tuple(range(5))][1] - worth[rest][1])
+
+
+def vars_of(table):
+    return table.kept, table.correct, table.log_p
+
+
+def test_the_best_choice_by_luck_is_worth_no_more_than_chance_on_other_examples():
+    table = make_table(8, examples=2000)  # every choice is right 60 times in 100
+    assert table.accuracy[subsets.best(table, 4)] > 0.62
+    assert subsets.held_out_best(table, 4) == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_deeper_model_is_sampled_along_random_orders_with_its_greedy_path():
+    adapter, batch = LayerwiseAdapter(make_model("bert")), make_batch()
+    choice = np.array([True, False, False, True])
+    table, orders = subsets.explore(adapter, [batch], [choice], exhaustive_layers=3, permutations=2, seed=0)
+    assert not table.complete and orders.shape == (2, 4)
+    assert len(np.unique(table.kept, axis=0)) == len(table.kept)
+    assert table.rows(choice) >= 0 and len(subsets.greedy(table)) == 5
+    table.rows(subsets.nested(orders))
+    whole, none = subsets.explore(adapter, [batch], [choice], exhaustive_layers=4, permutations=2, seed=0)
+    assert whole.complete and none is None
+    np.testing.assert_allclose(table.log_p, whole.log_p[whole.rows(table.kept)], atol=1e-6)
+
+
+def test_nested_choices_are_the_first_of_an_order():
+    assert [np.flatnonzero(kept).tolist() for kept in subsets.nested(np.array([2, 0, 1]))] == [
+        [],
+        [2],
+        [0, 2],
+        [0, 1, 2],
+    ]
+
+
+def test_evenly_spaced_choices_have_their_size_and_are_symmetric_in_depth():
+    for depth in (1, 6, 12):
+        kept = subsets.evenly_spaced(depth)
+        assert kept.sum(1).tolist() == list(range(depth + 1))
+    assert np.flatnonzero(subsets.evenly_spaced(12)[4]).tolist() == [1, 4, 7, 10]
+
+
+def test_an_empty_selection_split_is_named():
+    with pytest.raises(InputError, match="selection split is empty"):
+        subsets.evaluate(LayerwiseAdapter(make_model("bert")), [], subsets.every(4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_forward_pass_taken_apart_gives_the_model_s_logits_however_often(architecture):
+    model, batch = make_model(architecture), make_batch()
+    unrolled = Unrolled(LayerwiseAdapter(model), batch)
+    expected = model(**inputs_of(batch)).logits
+    for _ in range(2):  # a cache of keys would make the second time differ
+        states = unrolled.states()
+        torch.testing.assert_close(unrolled.finish(states[-1]), expected)
+        torch.testing.assert_close(unrolled.finish(states[2], layer=2), expected)
+
+
+def test_a_model_of_one_layer_leaves_nothing_to_choose():
+    with pytest.raises(InputError, match="nothing to choose"):
+        subsets.explore(LayerwiseAdapter(make_model("bert", layers=1)), [make_batch()], [], 16, 1, 0)
