@@ -7,6 +7,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from layerwise.grading import CONTROLS
 from layerwise.results import CoreImportance, GroundTruth, Interval, Scores, Stability
 from layerwise.reviews import QualityReport
 from layerwise.subsets import Table
@@ -297,11 +298,16 @@ def depths(truths: dict[str, GroundTruth]) -> Figure:
     return figure
 
 
-def _styles(methods: list[str]) -> dict[str, dict]:
-    """A colour and a marker for each method: told apart without colour as well."""
-    markers = "osD^v<>pPX*h"
+def _styles(names: list[str]) -> dict[str, dict]:
+    """A colour and a marker for each method, greys for the controls: told apart without colour as well."""
+    controls = [name for name in names if name in CONTROLS]
+    greys = sns.color_palette("gray", len(controls) + 2)[1:-1]
+    methods = [name for name in names if name not in CONTROLS]
     colours = sns.color_palette("colorblind", 10)
     return {
-        method: {"color": colours[i % len(colours)], "marker": markers[i % len(markers)], "markersize": 4}
-        for i, method in enumerate(methods)
+        name: {"color": colours[i % 10], "marker": "osD^v<>pPX*h"[i % 12], "markersize": 4}
+        for i, name in enumerate(methods)
+    } | {
+        name: {"color": grey, "marker": marker, "markersize": 5, "linestyle": "--"}
+        for name, grey, marker in zip(controls, greys, "1234", strict=False)
     }

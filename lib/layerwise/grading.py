@@ -11,6 +11,7 @@ from layerwise.importance import Method
 from layerwise.results import Choice, GradeOfSize, GroundTruth, Size, Summary, estimate
 from layerwise.subsets import Table
 
+CONTROLS = ("first", "last", "even", "random")  # choices that look at nothing
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 

@@ -1,5 +1,6 @@
 """Sentences that say what was found, and claim no more than the intervals bear."""
 
+from layerwise.grading import CONTROLS
 from layerwise.results import AdvancedImportance, CoreImportance, GroundTruth, Interval
 
 MARGIN = 0.01  # of accuracy: a smaller loss hardly matters
@@ -78,7 +79,7 @@ def trust_story(truth: GroundTruth, methods: list[str]) -> str:
 
 def control_story(truth: GroundTruth, methods: list[str]) -> str:
     """Whether methods do better than controls that look at nothing."""
-    control = max(("first", "last", "even"), key=lambda name: truth.summary[name].percentile.value)
+    control = max(CONTROLS[:3], key=lambda name: truth.summary[name].percentile.value)
     mean = truth.summary[control].percentile
     better = [m for m in methods if truth.summary[m].percentile.low > mean.high]
     wrong = [m for m in methods if truth.summary[m].reversed_percentile.low > truth.summary[m].percentile.high]
