@@ -6,6 +6,8 @@ parameters that they declare and the artefacts of the stages before.
 
 import ast
 import json
+import os
+import time
 from pathlib import Path
 
 import yaml
@@ -26,10 +28,13 @@ except InputError as error:
 except OSError as error:
     raise SystemExit(f"InputError: cannot write to {error.filename}: {error.strerror}")
 
-STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "5_ground_truth"]
+STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "4_llm_and_fusion", "5_ground_truth"]
+ONCE = ["4_llama", "8_comparison"]  # for all subjects and seeds
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
+# An expert is asked once there is a key, and anew each time that the workflow is started if the parameters say so.
+EXPERT = RUNS[0].expert_model and [bool(os.environ.get("OPENAI_API_KEY")), RUNS[0].expert_anew and time.time()]
 # Runs share the cores among them: several small models train faster side by side than one after the other.
 THREADS = max(1, workflow.cores // len(RUNS))
 
@@ -73,7 +78,7 @@ rule book:
         "_config.yml",
         "_toc.yml",
         [str(file) for file in Path("book").rglob("*") if file.is_file() and "stages" not in file.parts],
-        expand("book/stages/{page}.ipynb", page=[*STAGES, "8_comparison"]),
+        expand("book/stages/{page}.ipynb", page=[*STAGES, *ONCE]),
     output: "_build/html/index.html"
     log: "_build/build.log"
     shell:
@@ -86,7 +91,7 @@ rule book:
 
 
 rule page:
-    """A chapter is a stage of the first subject and seed; the comparison shows them all."""
+    """A chapter is a stage of the first subject and seed, or one that there is for all of them."""
     input: lambda wildcards: f"{FIRST if wildcards.page in STAGES else ROOT}/{wildcards.page}.ipynb"
     output: "book/stages/{page}.ipynb"
     shell: "cp {input} {output}"
@@ -138,12 +143,46 @@ rule advanced_importance:
     shell: EXECUTE
 
 
+rule language_model:
+    input:
+        modules("notebooks/4_llama.ipynb"),
+        f"{ROOT}/reviews/quality.json",
+        notebook="notebooks/4_llama.ipynb",
+    output:
+        notebook=f"{ROOT}/4_llama.ipynb",
+        result=f"{ROOT}/4_llama.json",
+    params: parameters=parameters("4_llama", ())
+    log: f"{ROOT}/4_llama.log"
+    threads: workflow.cores  # it runs once, so it need not share them
+    shell: EXECUTE
+
+
+rule fusion:
+    input:
+        modules("notebooks/4_llm_and_fusion.ipynb"),
+        rules.training.output,
+        rules.core_importance.output,
+        rules.advanced_importance.output,
+        rules.language_model.output,
+        notebook="notebooks/4_llm_and_fusion.ipynb",
+    output:
+        notebook=f"{RUN}/4_llm_and_fusion.ipynb",
+        result=f"{RUN}/4_llm_and_fusion.json",
+    params:
+        parameters=lambda wildcards: parameters("4_llm_and_fusion", wildcards),
+        expert=EXPERT,
+    log: f"{RUN}/4_llm_and_fusion.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
 rule ground_truth:
     input:
         modules("notebooks/5_ground_truth.ipynb"),
         rules.training.output,
         rules.core_importance.output,
         rules.advanced_importance.output,
+        rules.fusion.output,
         notebook="notebooks/5_ground_truth.ipynb",
     output:
         notebook=f"{RUN}/5_ground_truth.ipynb",

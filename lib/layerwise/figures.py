@@ -1,14 +1,18 @@
 """The book's figures, one function each. They draw what they are given and compute nothing."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from layerwise.fusion import RULES
 from layerwise.grading import CONTROLS
-from layerwise.results import CoreImportance, GroundTruth, Interval, Scores, Stability
+from layerwise.results import CoreImportance, Fusion, GroundTruth, Interval, LanguageModel, Scores, Stability
 from layerwise.reviews import QualityReport
 from layerwise.subsets import Table
 
@@ -204,11 +208,11 @@ def cloud(table: Table, truth: GroundTruth, methods: list[str]) -> Figure:
     return figure
 
 
-def agreement(truth: GroundTruth) -> Figure:
+def agreement(truth: GroundTruth | Fusion) -> Figure:
     """Kendall's tau of every two rankings with its interval: a matrix, its lower half."""
     tau, low, high = (np.array(m) for m in (truth.agreement, truth.agreement_low, truth.agreement_high))
     names = [name.replace("_", " ") for name in truth.ranked]
-    figure, axes = plt.subplots(figsize=(9, 7), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.45 * len(names)), layout="constrained")
     image = axes.imshow(
         np.ma.masked_where(np.triu(np.ones_like(tau), 1) > 0, tau), cmap="RdBu", vmin=-1, vmax=1, aspect="auto"
     )
@@ -298,16 +302,108 @@ def depths(truths: dict[str, GroundTruth]) -> Figure:
     return figure
 
 
+def language_model(result: LanguageModel) -> Figure:
+    """Block Influence of each layer, and perplexity and zero-shot accuracy without it."""
+    figure, (turned, text, answers) = plt.subplots(3, 1, figsize=(9, 7.6), sharex=True, layout="constrained")
+    scores, (low, high) = np.array(result.block_influence), np.array(result.block_influence_intervals).T
+    turned.errorbar(range(len(scores)), scores, yerr=[scores - low, high - scores], fmt="o", color=BLUE, capsize=3)
+    turned.set(ylabel="Block Influence", yscale="log")
+    for axes, found, whole, label in (
+        (text, result.perplexity_without_each, result.perplexity, "perplexity without it"),
+        (answers, result.accuracy_without_each, result.accuracy, "accuracy without it"),
+    ):
+        _intervals(axes, range(len(found)), found, fmt="o", color=BLUE)
+        axes.axhline(whole.value, color="0.4", linestyle="--", linewidth=1)
+        axes.set_ylabel(label)
+    text.set_yscale("log")
+    answers.axhline(result.commonest_label, color="0.4", linestyle=":", linewidth=1)
+    answers.yaxis.set_major_formatter(PercentFormatter(1))
+    answers.xaxis.set_major_locator(MaxNLocator(integer=True))
+    answers.set_xlabel("layer")
+    return figure
+
+
+def angular_distance(result: LanguageModel) -> Figure:
+    """Angular distance over every block of layers: its first layer to the right, its length upwards."""
+    distances = np.array(result.angular_distance)
+    depth = len(distances)
+    by_length = np.full((depth, depth), np.nan)
+    for length in range(1, depth + 1):
+        by_length[length - 1, : depth - length + 1] = np.diagonal(distances, offset=length)
+    figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
+    image = axes.pcolormesh(np.arange(depth + 1) - 0.5, np.arange(depth + 1) + 0.5, by_length, cmap="cividis")
+    axes.plot(np.nanargmin(by_length, axis=1), np.arange(1, depth + 1), "o", color="white", mfc="none", markersize=5)
+    axes.grid(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="first layer of the block", ylabel="layers in the block")
+    figure.colorbar(image, label="angular distance (share of \u03c0)")
+    return figure
+
+
+def pruned(result: LanguageModel) -> Figure:
+    """Perplexity and zero-shot accuracy over the layers kept, a line for each way of choosing them."""
+    figure, (text, answers) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    ways = list(dict.fromkeys(choice.way for choice in result.pruned))
+    for (way, style), shift in zip(_styles(ways).items(), np.linspace(-0.3, 0.3, len(ways)), strict=True):
+        mine = [choice for choice in result.pruned if choice.way == way]
+        sizes = np.array([len(choice.layers) for choice in mine]) + shift
+        _intervals(text, sizes, [choice.perplexity for choice in mine], label=way, **style)
+        _intervals(answers, sizes, [choice.accuracy for choice in mine], label=way, **style)
+    text.axhline(result.perplexity_unpruned.value, color="0.4", linestyle="--", linewidth=1)
+    answers.axhline(result.accuracy_unpruned.value, color="0.4", linestyle="--", linewidth=1)
+    answers.axhline(result.commonest_label, color="0.4", linestyle=":", linewidth=1)
+    text.set(xlabel="layers kept", ylabel="perplexity", yscale="log")
+    answers.set(xlabel="layers kept", ylabel="zero-shot accuracy")
+    answers.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in (text, answers):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    answers.legend(fontsize="small")
+    return figure
+
+
+def thirds(found: dict[str, list[Interval]]) -> Figure:
+    """Where early, middle and late layers stand in each ranking, with intervals: a row a ranking."""
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.38 * len(found)), layout="constrained")
+    for third, (name, colour, marker) in enumerate(
+        (("early", BLUE, "o"), ("middle", ORANGE, "s"), ("late", GREEN, "D"))
+    ):
+        places = np.arange(len(found)) + (third - 1) * 0.2
+        values = [intervals[third] for intervals in found.values()]
+        axes.hlines(places, [each.low for each in values], [each.high for each in values], color=colour)
+        axes.plot([each.value for each in values], places, marker, color=colour, label=name)
+    axes.axvline(0.5, color="0.4", linewidth=1)
+    axes.set_yticks(range(len(found)), [name.replace("_", " ") for name in found])
+    axes.invert_yaxis()
+    axes.set(xlabel="mean place in the ranking (1: all others are less important)", xlim=(0, 1))
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return figure
+
+
+def _intervals(axes: Axes, places: Sequence[float], found: list[Interval], **style) -> None:
+    """Estimates with their intervals. (A percentile interval need not hold its estimate: then it has one arm.)"""
+    arms = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
+    axes.errorbar(places, [each.value for each in found], yerr=np.clip(arms, 0, None), capsize=3, **style)
+
+
 def _styles(names: list[str]) -> dict[str, dict]:
-    """A colour and a marker for each method, greys for the controls: told apart without colour as well."""
+    """A colour and a marker a method, black for fusions, grey for controls: told apart without colour as well."""
     controls = [name for name in names if name in CONTROLS]
-    greys = sns.color_palette("gray", len(controls) + 2)[1:-1]
-    methods = [name for name in names if name not in CONTROLS]
+    fused = [name for name in names if name.split("_with_")[0] in RULES]
+    methods = [name for name in names if name not in (*controls, *fused)]
     colours = sns.color_palette("colorblind", 10)
-    return {
-        name: {"color": colours[i % 10], "marker": "osD^v<>pPX*h"[i % 12], "markersize": 4}
-        for i, name in enumerate(methods)
-    } | {
-        name: {"color": grey, "marker": marker, "markersize": 5, "linestyle": "--"}
-        for name, grey, marker in zip(controls, greys, "1234", strict=False)
-    }
+    greys = sns.color_palette("gray", len(controls) + 2)[1:-1]
+    return (
+        {
+            name: {"color": colours[i % 10], "marker": "osD^v<>pPX*h"[i % 12], "markersize": 4}
+            for i, name in enumerate(methods)
+        }
+        | {
+            name: {"color": "black", "marker": "*dH8|_"[i % 6], "markersize": 6, "linestyle": "-."}
+            for i, name in enumerate(fused)
+        }
+        | {
+            name: {"color": greys[i], "marker": "1234"[i % 4], "markersize": 5, "linestyle": "--"}
+            for i, name in enumerate(controls)
+        }
+    )

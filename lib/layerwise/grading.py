@@ -38,6 +38,11 @@ def resampled(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.tensordot(counts, values, axes=1) / counts.shape[1]
 
 
+def resampled_means(scores: dict[str, np.ndarray], samples: int, seed: int) -> dict[str, np.ndarray]:
+    """Mean scores (1 + samples, L) in each resample, the first row of all examples, from scores (N, L) a method."""
+    return {method: resampled(values, resamples(len(values), samples, seed)) for method, values in scores.items()}
+
+
 def worth(table: Table, counts: np.ndarray) -> np.ndarray:
     """Accuracy of every sub-network in each resample: counts (R, N) to (S, R)."""
     # Single precision counts exactly up to 16 million, and is faster: two choices that are equally good stay equal.
@@ -70,6 +75,11 @@ def choices(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def chosen(means: np.ndarray) -> np.ndarray:
     """The k most important layers, for k from 0 to L: scores (..., L) to (..., L + 1, L) bool."""
     return subsets.nested(orders(means))
+
+
+def layers_kept(scores: np.ndarray, size: int) -> list[int]:
+    """So many layers of the highest scores (L,), in the order of the stack."""
+    return np.flatnonzero(chosen(scores)[size]).tolist()
 
 
 def grade(table: Table, worth: np.ndarray, choices: np.ndarray) -> Grade:
@@ -161,18 +171,19 @@ def matrix(pairs: dict[tuple[str, str], np.ndarray], names: list[str], examples:
 
 
 def trust(truth: GroundTruth, cards: dict[str, Method], layers: int, classes: int) -> pd.DataFrame:
-    """Which score to trust, and what it costs: a row a method and control, the best mean percentile first."""
-    rows = {}
+    """Which score to trust, and what it costs: a row a method, fusion and control, the best mean percentile first."""
+    rows, all_passes = {}, sum(card.passes(layers, classes) for card in cards.values())
     for name, said in truth.summary.items():
         card, opposite = cards.get(name), said.reversed_percentile
+        looks_at_nothing = name in CONTROLS
         rows[name] = {
             "percentile": said.percentile.value,
             "low": said.percentile.low,
             "high": said.percentile.high,
             "regret": said.regret.value,
             "wrong way round": opposite.value if opposite else None,
-            "needs": card.needs if card else "nothing",
-            "passes": card.passes(layers, classes) if card else 0,
+            "needs": card.needs if card else "nothing" if looks_at_nothing else "all scores",
+            "passes": card.passes(layers, classes) if card else 0 if looks_at_nothing else all_passes,
         }
         if name in truth.ranked:
             row, exact = truth.ranked.index(name), truth.ranked.index("shapley_value")

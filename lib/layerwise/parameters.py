@@ -70,6 +70,22 @@ class Parameters(BaseModel):
     )
     exhaustive_layers: int = Field(16, ge=1, le=20, description="evaluate all sub-networks up to this depth")
     permutations: int = Field(100, ge=1, le=100_000, description="random orders of the layers of a deeper model")
+    ratios: list[Annotated[float, Field(gt=1, le=1000)]] = Field(
+        [1.35, 1.8, 2.5, 4.0], min_length=1, description="of compression: parameters of the whole model to those kept"
+    )
+
+    llm: str = Field(
+        "smollm2",
+        min_length=1,
+        description="a causal language model: smollm2, or a Hugging Face id or folder",
+    )
+    llm_reviews: int | None = Field(None, ge=10, description="reviews it reads of each split; null takes all")
+    greedy_reviews: int = Field(16, ge=1, description="so many of them choose what greedy pruning leaves out")
+    expert_model: str | None = Field(None, min_length=1, description="chat model asked as an expert; null asks nobody")
+    expert_samples: int = Field(3, ge=1, le=100, description="how often the expert is asked the same")
+    expert_timeout: int = Field(120, ge=1, description="seconds to wait for the expert's reply")
+    expert_anew: bool = Field(False, description="ask the expert even if its answer is recorded")
+
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="resamples behind each interval")
 
     @model_validator(mode="before")

@@ -20,6 +20,7 @@ from layerwise.reviews import QualityReport
 
 CONFIDENCE = 0.95
 VERSIONS_OF = ("torch", "transformers", "datasets", "duckdb", "numpy", "scipy", "scikit-learn")
+ONCE = ("4_llama",)  # stages that depend on no subject
 _STARTED = time.time()
 
 
@@ -140,6 +141,71 @@ class AdvancedImportance(Scores):
     planted: list[int]
     sanity_examples: int
     sanity: dict[str, Sanity]
+
+
+class Pruned(BaseModel):
+    """A language model that keeps only some layers: how it was chosen, and what it is worth on other reviews."""
+
+    way: str
+    ratio: float
+    layers: list[int]
+    perplexity: Interval
+    accuracy: Interval
+
+
+class LanguageModel(BaseModel):
+    """Stage 4, of the language model alone: scored on one split, pruned models judged on another. `angular_distance` of
+    the layers i to j - 1 is entry [i][j]; `thirds` are the mean places of early, middle and late layers in a ranking;
+    `commonest_label` is the accuracy of always giving the same answer."""
+
+    stage: Literal["4_llama"] = "4_llama"
+    model: Model
+    scored: int
+    judged: int
+    block_influence: list[float]
+    block_influence_intervals: list[tuple[float, float]]
+    angular_distance: list[list[float]]
+    perplexity: Interval
+    accuracy: Interval
+    perplexity_without_each: list[Interval]
+    accuracy_without_each: list[Interval]
+    thirds: dict[str, list[Interval]]
+    layers_left: dict[str, int]
+    perplexity_unpruned: Interval
+    accuracy_unpruned: Interval
+    commonest_label: float
+    pruned: list[Pruned]
+    provenance: Provenance
+
+
+class Expert(BaseModel):
+    """Opinions of a chat model: for each layer the rank and the confidence of every opinion, and its reasons."""
+
+    answered_by: str
+    asked: str
+    ranks: list[list[int]]
+    confidence: list[list[float]]
+    reasons: list[list[str]]
+
+
+class Fusion(BaseModel):
+    """Stage 4: one ranking made of many. `concordance` is Kendall's W, of the methods and with the expert; `kept` are
+    the layers that each rule keeps at each ratio; `no_opinion` says why there is no expert."""
+
+    stage: Literal["4_llm_and_fusion"] = "4_llm_and_fusion"
+    concordance: dict[str, Interval]
+    scores: dict[str, list[float]]
+    intervals: dict[str, list[tuple[float, float]]]
+    ranked: list[str]
+    agreement: list[list[float]]
+    agreement_low: list[list[float]]
+    agreement_high: list[list[float]]
+    layers_left: dict[str, int]
+    kept: dict[str, dict[str, list[int]]]
+    thirds: dict[str, list[Interval]]
+    expert: Expert | None
+    no_opinion: str | None
+    provenance: Provenance
 
 
 class Choice(BaseModel):
@@ -290,7 +356,7 @@ def describe(model, base_model: str, layers) -> Model:
 def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
     """Of the notebook that is running and the parameters that it declares. Paths are reduced to their names."""
     said = parameters.model_dump(exclude_unset=True, exclude={"runs"})
-    for name in {"source", "base_model"} & set(said):
+    for name in {"source", "base_model", "llm"} & set(said):
         said[name] = said[name].rstrip("/").rsplit("/", 1)[-1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
     return Provenance(
@@ -343,10 +409,8 @@ def glue(**facts: str | float) -> None:
 def made_with(provenance: Provenance, data: str) -> str:
     """One line for the foot of a page: profile, data, seed, commit, device, date."""
     said = provenance.parameters
-    subjects, seeds = (
-        ", ".join(map(str, said.get(many) or [said[one]]))
-        for many, one in (("subjects", "base_model"), ("seeds", "seed"))
-    )
+    subjects = said.get("subjects") or [said.get("base_model") or said["llm"]]
+    seeds = said.get("seeds") or [said["seed"]]
     return (
         f"profile {said['profile']}, subject {subjects}, seed {seeds}, {data}, commit {provenance.commit}, "
         f"{provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
@@ -355,6 +419,8 @@ def made_with(provenance: Provenance, data: str) -> str:
 
 def _left_by(stage: str, parameters: Parameters, suffix: str) -> Path:
     file = parameters.run_dir / f"{stage}{suffix}"
+    if stage in ONCE:
+        file = parameters.profile_dir / file.name
     if not file.is_file():
         raise InputError(f"there is no {file.name} in {file.parent}: run the notebook {stage} first")
     return file

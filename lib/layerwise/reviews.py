@@ -123,6 +123,14 @@ def load(parameters: Parameters, split: str) -> Dataset:
     return rows.select(np.argsort([len(text) for text in rows["text"]], kind="stable"))
 
 
+def report(parameters: Parameters) -> QualityReport:
+    """What is known of the prepared reviews."""
+    file = parameters.reviews_dir / "quality.json"
+    if not file.is_file():
+        raise InputError(f"no prepared reviews in {file.parent}: run the notebook 1_training first")
+    return QualityReport.model_validate_json(file.read_text())
+
+
 def _fetch(source: str, folder: Path) -> Path:
     """The local file of a source."""
     if source == "embedded":

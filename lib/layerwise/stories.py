@@ -1,7 +1,18 @@
 """Sentences that say what was found, and claim no more than the intervals bear."""
 
+from itertools import combinations
+
+from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
-from layerwise.results import AdvancedImportance, CoreImportance, GroundTruth, Interval
+from layerwise.results import (
+    AdvancedImportance,
+    CoreImportance,
+    Expert,
+    Fusion,
+    GroundTruth,
+    Interval,
+    LanguageModel,
+)
 
 MARGIN = 0.01  # of accuracy: a smaller loss hardly matters
 
@@ -52,8 +63,9 @@ def sanity_story(result: AdvancedImportance, claims: dict[str, bool]) -> str:
     return " ".join(sentences)
 
 
-def trust_story(truth: GroundTruth, methods: list[str]) -> str:
+def trust_story(truth: GroundTruth) -> str:
     """Which score to trust, as far as the intervals tell."""
+    methods = [name for name in truth.summary if name not in CONTROLS]
     top = max(methods, key=lambda method: truth.summary[method].percentile.value)
     mean = truth.summary[top].percentile
     equal = [m for m in methods if m != top and truth.summary[m].behind.low <= 0]
@@ -77,8 +89,9 @@ def trust_story(truth: GroundTruth, methods: list[str]) -> str:
     return " ".join(sentences)
 
 
-def control_story(truth: GroundTruth, methods: list[str]) -> str:
+def control_story(truth: GroundTruth) -> str:
     """Whether methods do better than controls that look at nothing."""
+    methods = [name for name in truth.summary if name not in CONTROLS]
     control = max(CONTROLS[:3], key=lambda name: truth.summary[name].percentile.value)
     mean = truth.summary[control].percentile
     better = [m for m in methods if truth.summary[m].percentile.low > mean.high]
@@ -93,6 +106,66 @@ def control_story(truth: GroundTruth, methods: list[str]) -> str:
             f"The wrong way round, keeping what they call least important, {_and(wrong)} would choose better."
         )
     return " ".join(sentences)
+
+
+def asked_story(expert: Expert) -> str:
+    """Who was asked, and how far it agrees with itself."""
+    taus = list(agreement({str(i): ranks for i, ranks in enumerate(expert.ranks)}).values())
+    itself = f"; between two of its answers Kendall's tau is {sum(taus) / len(taus):.2f} on average" if taus else ""
+    many = "once" if len(expert.ranks) == 1 else f"{len(expert.ranks)} times"
+    return f"{expert.answered_by} was asked {many} on {expert.asked[:10]}{itself}."
+
+
+def rules_story(result: Fusion) -> str:
+    """At which ratios all rules of fusion keep the same layers."""
+    same = {ratio: len({tuple(kept[ratio]) for kept in result.kept.values()}) == 1 for ratio in result.layers_left}
+    possible = [ratio for ratio, left in result.layers_left.items() if left]
+    agree = [f"{ratio}x" for ratio in possible if same[ratio]]
+    differ = [f"{ratio}x" for ratio in possible if not same[ratio]]
+    sentence = f"All rules keep the same layers at {_and(agree)} of the ratios; they differ at {_and(differ)}."
+    unreached = [f"{ratio}x" for ratio, left in result.layers_left.items() if not left]
+    return sentence + (f" Leaving out layers alone does not reach {_and(unreached)}." if unreached else "")
+
+
+def voter_story(result: Fusion, methods: list[str]) -> str:
+    """Which two methods agree most, and which least."""
+    taus = {
+        (one, other): result.agreement[result.ranked.index(one)][result.ranked.index(other)]
+        for one, other in combinations(methods, 2)
+    }
+    alike, unlike = max(taus, key=taus.get), min(taus, key=taus.get)
+    return (
+        f"Of all pairs {_and(alike)} agree most (Kendall's tau {taus[alike]:.2f}), and {_and(unlike)} least "
+        f"({taus[unlike]:.2f})."
+    )
+
+
+def fusion_story(truth: GroundTruth) -> str:
+    """What the fusions' choices lack to the best ones, beside the best and the median single method."""
+    regrets = {name: said.regret for name, said in truth.summary.items() if name not in CONTROLS}
+    fused = {name: regret for name, regret in regrets.items() if name.split("_with_")[0] in RULES}
+    single = sorted((name for name in regrets if name not in fused), key=lambda name: regrets[name].value)
+    best, median = single[0], single[(len(single) - 1) // 2]
+    beside = [(best, "the best single method"), (median, "the median one")]
+    said = [f"{_and([name])} {_points(regret)}" for name, regret in fused.items()]
+    return (
+        f"Mean regret over all sizes, in points of accuracy: of the fusions, {_list(said)}; beside them "
+        + " and ".join(f"{place}, {_and([name])}, {_points(regrets[name])}" for name, place in beside)
+        + ". (Which single method is the best is known only afterwards, on these very reviews.)"
+    )
+
+
+def expert_story(truth: GroundTruth) -> str:
+    """What the expert's opinion was worth: how far it agrees with the ground truth."""
+    if "expert" not in truth.ranked:
+        return "No expert gave an opinion in this build, so there is nothing to measure."
+    row, exact = truth.ranked.index("expert"), truth.ranked.index("shapley_value")
+    tau, low, high = (m[row][exact] for m in (truth.agreement, truth.agreement_low, truth.agreement_high))
+    told = "more than chance" if low > 0 else "less than chance" if high < 0 else "nothing that chance would not"
+    return (
+        f"Kendall's tau of the expert's ranking with the exact Shapley values is {tau:.2f} (95 % interval {low:.2f} to "
+        f"{high:.2f}): it tells {told}."
+    )
 
 
 def interaction_story(truth: GroundTruth) -> str:
@@ -114,6 +187,40 @@ def interaction_story(truth: GroundTruth) -> str:
     return " ".join(sentences)
 
 
+def thirds_story(thirds: list[Interval]) -> str:
+    """Which third of the depth is ranked above the others, as far as the intervals tell."""
+    names = dict(zip(("early", "middle", "late"), thirds, strict=True))
+    top, *others = sorted(names, key=lambda name: -names[name].value)
+    said = (
+        f"{names[top].value:.2f} for the {top} third (95 % interval {names[top].low:.2f} to {names[top].high:.2f}), "
+        + " and ".join(f"{names[o].value:.2f} for the {o} ({names[o].low:.2f} to {names[o].high:.2f})" for o in others)
+    )
+    if names[top].low > max(names[other].high for other in others):
+        return f"the {top} layers stand highest, their interval apart from the others'. The mean place is {said}."
+    return f"no third stands apart from the others. The mean place is {said}."
+
+
+def pruning_story(result: LanguageModel) -> str:
+    """What the ways of pruning cost at each ratio, and which is the best of them."""
+    sentences = []
+    for ratio in dict.fromkeys(choice.ratio for choice in result.pruned):
+        ways = {choice.way: choice for choice in result.pruned if choice.ratio == ratio}
+        top = min(ways, key=lambda way: ways[way].perplexity.value)
+        best = ways[top].perplexity
+        apart = [w for w in ways if w != top and ways[w].perplexity.low > best.high]
+        above = [w for w in ways if ways[w].accuracy.low > result.commonest_label]
+        sentences.append(
+            f"At {ratio:g}x, {len(ways[top].layers)} layers are left, and the lowest perplexity is that of "
+            f"{_and([top])}, {best.value / result.perplexity_unpruned.value:,.1f} times that of the whole model; "
+            f"higher with intervals apart: {_and(apart)}. Shown to answer better than the commonest label: "
+            f"{_and(above)}."
+        )
+    unreached = [ratio for ratio, left in result.layers_left.items() if not left]
+    if unreached:
+        sentences.append(f"The ratios {_and(unreached)} cannot be reached by depth: embeddings alone are larger.")
+    return " ".join(sentences)
+
+
 def depth_need(truth: GroundTruth) -> str:
     """Whether the model needs its depth: what it loses with half of its layers, chosen blindly."""
     loss, best = truth.half_by_chance, truth.half_at_best
@@ -131,8 +238,16 @@ def depth_need(truth: GroundTruth) -> str:
 
 
 def _and(names: list) -> str:
-    *most, last = [str(name).replace("_", " ") for name in names] or ["no method"]
+    return _list([str(name).replace("_", " ") for name in names] or ["none"])
+
+
+def _list(said: list[str]) -> str:
+    *most, last = said
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _points(found: Interval) -> str:
+    return f"{100 * found.value:.1f} (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def _listed(layers: list[int]) -> str:

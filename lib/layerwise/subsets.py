@@ -74,7 +74,7 @@ def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], 
     Two sub-networks that agree on the first layers share the hidden states up to there. All 2^L of them take 2^L - 1
     applications of a layer instead of L 2^(L-1): 4,095 instead of 24,576 for 12 layers.
 
-    At most L / 2 + 1 hidden states are held at a time (see `_logits`), and each batch goes through in two halves: that
+    At most L / 2 + 1 hidden states are held at a time (see `logits`), and each batch goes through in two halves: that
     takes about the memory of one ordinary forward pass of the whole batch.
 
     Args:
@@ -85,7 +85,6 @@ def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], 
     """
     if not sum(len(batch["labels"]) for batch in batches):
         raise InputError("there is no example to evaluate sub-networks on: the selection split is empty")
-    wanted = {tuple(np.flatnonzero(layers).tolist()): row for row, layers in enumerate(kept)}
     halves = [
         {name: value[part] for name, value in batch.items()}
         for batch in batches
@@ -97,9 +96,9 @@ def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], 
             labels = half["labels"].to(adapter.device)
             found = torch.empty(len(kept), len(labels), device=adapter.device)
             right = torch.empty(len(kept), len(labels), dtype=torch.bool, device=adapter.device)
-            for row, logits in _logits(Unrolled(adapter, half), wanted):
-                found[row] = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-                right[row] = logits.argmax(1) == labels
+            for row, predicted in logits(Unrolled(adapter, half), kept):
+                found[row] = predicted.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
+                right[row] = predicted.argmax(1) == labels
             log_p.append(found.cpu().numpy())
             correct.append(right.cpu().numpy())
     return Table(np.asarray(kept, dtype=bool), np.concatenate(log_p, 1), np.concatenate(correct, 1))
@@ -146,6 +145,28 @@ def explore(
             table = Table(*(np.concatenate([getattr(t, f.name) for t in (table, more)]) for f in fields(Table)))
         path = options[_best(table, table.rows(options))]
     return table, orders
+
+
+def logits(unrolled: Unrolled, kept: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
+    """The row in `kept` (S, L) of each sub-network and its logits, depth first through the tree of their beginnings.
+
+    Each layer is applied once to each state that several sub-networks share. A state is held until the last of those
+    that begin with it has been entered. The one with the most to follow, which goes on with the nearest layer, is
+    entered last, so that no more than L / 2 + 1 are held.
+    """
+    wanted = {tuple(np.flatnonzero(layers).tolist()): row for row, layers in enumerate(kept)}
+    following: dict[tuple[int, ...], set[int]] = {}
+    for layers in wanted:
+        for i, layer in enumerate(layers):
+            following.setdefault(layers[:i], set()).add(layer)
+    waiting = [((), unrolled.entering)]
+    while waiting:
+        layers, hidden_states = waiting.pop()
+        if layers:
+            hidden_states = unrolled.apply(layers[-1], hidden_states)
+        if layers in wanted:
+            yield wanted[layers], unrolled.finish(hidden_states)
+        waiting += [((*layers, layer), hidden_states) for layer in sorted(following.get(layers, ()))]
 
 
 def every(layers: int) -> np.ndarray:
@@ -254,26 +275,6 @@ def interactions(table: Table) -> np.ndarray:
         alone = sum(_added(table, without, [layer]) for layer in pair)
         found.append(weights @ (_added(table, without, list(pair)) - alone))
     return np.stack(found, axis=1)
-
-
-def _logits(unrolled: Unrolled, wanted: dict[tuple[int, ...], int]) -> Iterator[tuple[int, torch.Tensor]]:
-    """The row and the logits of each wanted sub-network, depth first through the tree of their common beginnings.
-
-    A state is held until the last of the sub-networks that begin with it has been entered. The one with the most to
-    follow, which goes on with the nearest layer, is entered last, so that no more than L / 2 + 1 are held.
-    """
-    following: dict[tuple[int, ...], set[int]] = {}
-    for layers in wanted:
-        for i, layer in enumerate(layers):
-            following.setdefault(layers[:i], set()).add(layer)
-    waiting = [((), unrolled.entering)]
-    while waiting:
-        layers, hidden_states = waiting.pop()
-        if layers:
-            hidden_states = unrolled.apply(layers[-1], hidden_states)
-        if layers in wanted:
-            yield wanted[layers], unrolled.finish(hidden_states)
-        waiting += [((*layers, layer), hidden_states) for layer in sorted(following.get(layers, ()))]
 
 
 def _best(table: Table, rows: np.ndarray, examples: slice = slice(None)) -> int:

@@ -1,0 +1,165 @@
+"""On the language model that the book takes apart by default, fetched from the package index, and on tiny ones."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import ARCHITECTURES, SIZES
+from datasets import Dataset
+from torch.nn.functional import cosine_similarity
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from layerwise import llama, subsets
+from layerwise.adapter import LayerwiseAdapter
+from layerwise.errors import InputError
+from layerwise.importance.influence import block_influence
+
+REVIEWS = Dataset.from_dict(
+    {
+        "text": ["the battery died after two days", "great sound", "I would buy this camera again, it is that good"],
+        "label": [0, 1, 1],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    tokenizer, model = llama.load("smollm2", 64)
+    return tokenizer, LayerwiseAdapter(model.float())  # in bfloat16 padding changes the third digit
+
+
+def tiny(architecture: str = "llama") -> LayerwiseAdapter:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, **SIZES | ARCHITECTURES[architecture])
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return LayerwiseAdapter(model)
+
+
+def tiny_questions() -> llama.Questions:
+    """Reviews of 3 and 6 tokens and a question of 2, padded."""
+    ids = torch.tensor([[5, 6, 7, 40, 41, 1, 1, 1], [9, 8, 7, 6, 5, 4, 40, 41]])
+    mask = torch.tensor([[1] * 5 + [0] * 3, [1] * 8])
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([0, 1])}
+    return llama.Questions([batch], length=2, answers=[20, 21])
+
+
+def own_states(model, ids: torch.Tensor) -> list[torch.Tensor]:
+    """Hidden states (tokens, width) before and after each layer; the last that the model itself gives is normalised."""
+    seen = []
+    hook = model.model.norm.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
+    with torch.no_grad():
+        states = model(input_ids=ids[None], output_hidden_states=True).hidden_states
+    hook.remove()
+    return [*(state[0] for state in states[:-1]), seen[0]]
+
+
+def test_block_influence_and_angular_distance_are_those_of_the_model_s_own_hidden_states(smollm2):
+    tokenizer, adapter = smollm2
+    batches = llama.texts(tokenizer, REVIEWS, batch_size=3)
+    influence, distances = block_influence(adapter, batches), llama.angular_distances(adapter, batches)
+    assert influence.shape == (3, 30) and distances.shape == (3, 30, 31)
+    for row, text in enumerate(REVIEWS["text"]):
+        ids = torch.tensor(tokenizer(text)["input_ids"])
+        states = [state.double() for state in own_states(adapter.model, ids)]
+        for i in range(30):
+            assert influence[row, i] == pytest.approx(
+                float((1 - cosine_similarity(states[i], states[i + 1], dim=1)).mean()), abs=1e-5
+            )
+        for i, j in ((0, 1), (3, 10), (29, 30), (0, 30)):
+            angles = cosine_similarity(states[i], states[j], dim=1).clamp(-1, 1).arccos() / torch.pi
+            assert distances[row, i, j] == pytest.approx(float(angles.mean()), abs=1e-5)
+    assert not distances[:, 5, :6].any()
+
+
+def test_leaving_out_layers_of_the_llama_stack_equals_removing_them(smollm2):
+    tokenizer, adapter = smollm2
+    gone = {0, 7, 8, 29}
+    inputs = llama.texts(tokenizer, REVIEWS, batch_size=3)[0]
+    shorter = copy.deepcopy(adapter.model)
+    shorter.model.layers = torch.nn.ModuleList(layer for i, layer in enumerate(shorter.model.layers) if i not in gone)
+    with torch.no_grad():
+        expected = shorter(**inputs, use_cache=False).logits
+        with adapter.bypass(gone) as model:
+            torch.testing.assert_close(model(**inputs).logits, expected, rtol=0, atol=0)
+        kept = adapter.keep([i for i in range(30) if i not in gone])
+        torch.testing.assert_close(kept(**inputs).logits, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_behaviour_of_every_sub_network_is_that_of_one_review_at_a_time_without_padding(architecture):
+    adapter, asked = tiny(architecture), tiny_questions()
+    kept = subsets.every(4)
+    found = llama.behaviour(adapter, asked, kept)
+    assert found.tokens.tolist() == [2, 5]
+    for row, layers in enumerate(kept):
+        with adapter.bypass(np.flatnonzero(~layers).tolist()) as model, torch.no_grad():
+            for review, (length, label) in enumerate(((3, 0), (6, 1))):
+                ids = asked.batches[0]["input_ids"][review, : length + 2][None]
+                loss = model(input_ids=ids[:, :length], labels=ids[:, :length]).loss  # the mean over all but the first
+                assert found.nats[row, review] == pytest.approx(float(loss) * (length - 1), abs=1e-4)
+                answer = model(input_ids=ids).logits[0, -1, [20, 21]].argmax()
+                assert found.correct[row, review] == (answer == label)
+
+
+def test_the_same_sub_network_asked_for_twice_is_given_twice():
+    adapter, asked = tiny(), tiny_questions()
+    kept = np.array([[True, True, False, True], [True] * 4, [True, True, False, True]])
+    found = llama.behaviour(adapter, asked, kept)
+    np.testing.assert_array_equal(found.nats[0], found.nats[2])
+    assert (found.nats[0] != found.nats[1]).all()
+
+
+def test_perplexity_and_accuracy_count_a_review_as_often_as_it_was_drawn():
+    found = llama.Behaviour(np.array([[2.0, 9.0]]), np.array([2, 3]), np.array([[True, False]]))
+    counts = np.array([[1, 1], [2, 0], [0, 2]])
+    assert found.perplexity(counts)[0] == pytest.approx(np.exp([11 / 5, 1.0, 3.0]))
+    assert found.accuracy(counts)[0].tolist() == [0.5, 1, 0]
+
+
+def test_the_greedy_path_is_that_of_a_naive_search():
+    adapter, asked = tiny(), tiny_questions()
+    path, layers = llama.greedy_path(adapter, asked, fewest=1), {0, 1, 2, 3}
+    for step in path:
+        assert set(np.flatnonzero(step).tolist()) == layers
+        perplexities = {}
+        for layer in layers:
+            rest = np.isin(np.arange(4), sorted(layers - {layer}))
+            perplexities[layer] = llama.behaviour(adapter, asked, rest[None]).perplexity(np.ones((1, 2)))[0, 0]
+        layers = layers - {min(perplexities, key=perplexities.get)}
+    assert len(path) == 4
+
+
+def test_the_best_block_is_the_one_that_turns_the_hidden_states_least():
+    distances = np.random.default_rng(0).uniform(size=(6, 7))
+    for size in range(1, 6):
+        kept = llama.without_best_block(distances, size)
+        out = np.flatnonzero(~kept)
+        assert kept.sum() == size and (np.diff(out) == 1).all()
+        blocks = [distances[i, i + 6 - size] for i in range(size + 1)]
+        assert distances[out[0], out[-1] + 1] == min(blocks)
+
+
+def test_every_way_of_pruning_keeps_as_many_layers_as_asked():
+    rng = np.random.default_rng(0)
+    path = np.tril(np.ones((6, 6), dtype=bool))[::-1]
+    for size in (1, 3, 5):
+        ways = llama.prune(size, rng.uniform(size=6), rng.uniform(size=(6, 7)), path)
+        assert {int(kept.sum()) for kept in ways.values()} == {size}
+
+
+def test_a_model_that_is_not_there_is_answered_with_its_name():
+    with pytest.raises(InputError, match="cannot load 'no/such' as a causal language model"):
+        llama.load("no/such", 64)
+
+
+def test_a_tokenizer_that_cannot_tell_the_answers_apart_is_refused(smollm2):
+    class Same:
+        def __call__(self, text, **options):
+            return {"input_ids": [3]}
+
+    with pytest.raises(InputError, match="negative and positive with the same token"):
+        llama.questions(Same(), REVIEWS, 2)
