@@ -13,6 +13,8 @@ KINDS = {
         results.TrainingResult,
         results.CoreImportance,
         results.AdvancedImportance,
+        results.LanguageModel,
+        results.Fusion,
         results.GroundTruth,
         results.ComparisonResult,
     )

@@ -1,6 +1,7 @@
 """The smoke profile from beginning to end: its results, its pages, what runs again, and what a bad input does."""
 
 import copy
+import html
 import json
 import os
 import shutil
@@ -11,17 +12,21 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run, settings
+from test_expert import KEY, Server, completion, reply
 from transformers import AutoModelForSequenceClassification
 
 from layerwise.adapter import LayerwiseAdapter
+from layerwise.fusion import RULES
 from layerwise.importance import METHODS
 
 RUN = Path("runs/smoke/scratch/seed0")
-STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "5_ground_truth"]
-LATER = {"advanced_importance", "ground_truth", "comparison", "page", "book"}
-RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), Path("runs/smoke/8_comparison.json")]
+STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "4_llm_and_fusion", "5_ground_truth"]
+ONCE = ["4_llama", "8_comparison"]
+LATER = {"advanced_importance", "fusion", "ground_truth", "comparison", "page", "book"}
+RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
 
 
 def timeless(file: Path) -> str:
@@ -43,7 +48,8 @@ def planned(folder: Path, *params: str) -> set[str]:
 
 
 def test_each_stage_leaves_its_numbers_under_stable_keys(project):
-    training, core, advanced, truth, comparison = (json.loads((project / file).read_text()) for file in RESULTS)
+    read = (json.loads((project / file).read_text()) for file in RESULTS)
+    training, core, advanced, fusion, truth, llama, comparison = read
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
     assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
@@ -53,7 +59,10 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
             for value, (low, high) in zip(scores, result["intervals"][method], strict=True):
                 assert low <= value <= high
     assert truth["complete"] and truth["subsets"] == 16
-    assert truth["grades"].keys() == METHODS.keys() | {"first", "last", "even", "random"}
+    assert truth["grades"].keys() == METHODS.keys() | RULES.keys() | {"first", "last", "even", "random"}
+    assert fusion["scores"].keys() == fusion["kept"].keys() == RULES.keys()
+    assert fusion["expert"] is None and fusion["no_opinion"].startswith("No expert was asked: set OPENAI_API_KEY")
+    assert {way["ratio"] for way in llama["pruned"]} == {1.35, 2.5} and len(llama["block_influence"]) == 30
     for grades in truth["grades"].values():
         assert list(grades) == ["1", "2", "3"]
         assert all({"layers", "value", "regret", "percentile"} <= set(grade) for grade in grades.values())
@@ -88,6 +97,71 @@ def test_the_executed_notebooks_give_the_same_outputs_when_run_again(project, tm
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+def outputs(folder: Path) -> dict[Path, str]:
+    """Everything that was written for readers: notebooks, results, records, logs and pages."""
+    files = [*(folder / "runs").rglob("*"), *(folder / "_build" / "html").rglob("*.html")]
+    wanted = {".ipynb", ".json", ".log", ".html", ".md"}
+    return {
+        file: html.unescape(file.read_text()) for file in files if file.suffix in wanted and "arrow" not in file.parts
+    }
+
+
+def test_no_output_holds_the_text_of_a_review(project):
+    texts = pd.concat(pd.read_parquet(file) for file in (project / "runs/smoke/reviews").glob("*.parquet"))["text"]
+    long = [text for text in texts if len(text) > 25]
+    assert len(long) > 300
+    written = outputs(project)
+    assert len(written) > 20
+    for file, content in written.items():
+        assert not [text for text in long if text in content], file
+
+
+def test_an_expert_who_fails_leaves_the_rest_whole_and_one_who_answers_is_graded(project, tmp_path, monkeypatch):
+    again = shutil.copytree(project, tmp_path / "project")
+    alone = json.loads((project / RUN / "4_llm_and_fusion.json").read_text())
+    server = Server((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}))
+    address = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1"}
+
+    def execute(stage: str, *words: str) -> tuple[dict, str]:
+        notebook = str(RUN / f"{stage}.ipynb")
+        done = subprocess.run(
+            [
+                "papermill",
+                f"notebooks/{stage}.ipynb",
+                notebook,
+                "-p",
+                "profile",
+                "smoke",
+                "-y",
+                "ratios: [1.35, 2.5]",
+                *words,
+            ],
+            cwd=again,
+            env=ENVIRONMENT | address,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads((again / RUN / f"{stage}.json").read_text()), (again / notebook).read_text()
+
+    result, page = execute("4_llm_and_fusion", "-p", "expert_model", "gpt-4o")
+    said = "The expert gave no opinion: the server refused the key (401)"
+    assert result["expert"] is None and result["no_opinion"].startswith(said) and said in page
+    assert result["scores"] == alone["scores"] and result["kept"] == alone["kept"]
+
+    server.script[:] = [(200, completion(reply([2, 1, 4, 3]))), (200, completion(reply([1, 2, 3, 4])))]
+    result, page = execute("4_llm_and_fusion", "-p", "expert_model", "gpt-4o")
+    assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]] and "was asked 3 times" in page
+    assert result["scores"].keys() == {*RULES, *(f"{rule}_with_expert" for rule in RULES)}
+    truth, page = execute("5_ground_truth")
+    assert truth["grades"]["expert"]["1"]["layers"] == [0] and "tau of the expert's ranking" in page
+
+    texts = pd.read_parquet(project / "runs/smoke/reviews/analysis.parquet")["text"]
+    assert not [text for text in texts if text in json.dumps(server.asked)]
+    for file, content in outputs(again).items():
+        assert KEY not in content and "127.0.0.1" not in content, file
+
+
 def test_a_second_call_has_nothing_to_do(project):
     assert planned(project) == set()
 
@@ -103,9 +177,10 @@ def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(proj
 
 
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
-    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", *LATER}
+    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", "language_model", *LATER}
     assert planned(project, "analysis_reviews=20") == {"core_importance", *LATER}
     assert planned(project, "selection_reviews=20") == {"ground_truth", "comparison", "page", "book"}
+    assert planned(project, "expert_model=gpt-4o") == LATER - {"advanced_importance"}
 
 
 def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(project, tmp_path):

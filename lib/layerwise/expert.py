@@ -215,8 +215,8 @@ def _ask(request: dict, samples: int, timeout: float) -> tuple[str, list[str]]:
         reason = f"the client failed ({type(error).__name__})"
     except (ValueError, TypeError, LookupError, AttributeError):  # the client takes whatever comes with a 200
         reason = "the server's answer is no chat completion; is OPENAI_BASE_URL right?"
-    raise NoOpinion(f"The expert gave no opinion: {reason}. Build again to ask again.")
+    raise NoOpinion(f"The expert gave no opinion: {reason}. Build with expert_anew=true to ask again.")
 
 
 def _unusable(reason: str) -> str:
-    return f"The expert's reply cannot be used: {reason}. It is not recorded; build again to ask again."
+    return f"The expert's reply cannot be used: {reason}. It is not recorded; build with expert_anew=true to ask again."

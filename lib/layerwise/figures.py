@@ -168,7 +168,7 @@ def rank_map(stability: dict[str, Stability]) -> Figure:
 def regret(truth: GroundTruth, methods: list[str]) -> Figure:
     """What each method's choice lacks to the best of its size, over the sizes, and the band of random choices."""
     sizes = list(truth.sizes)[1:-1]
-    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
     best = np.array([truth.sizes[k].best.value for k in sizes])
     quantiles = np.array([truth.sizes[k].quantiles for k in sizes])
     axes.fill_between(
@@ -221,16 +221,17 @@ def agreement(truth: GroundTruth | Fusion) -> Figure:
             axes.text(
                 j,
                 i,
-                f"{tau[i, j]:.2f}\n{low[i, j]:.1f} to {high[i, j]:.1f}",
+                f"{tau[i, j]:.2f}\n{low[i, j]:.1f}, {high[i, j]:.1f}",
                 ha="center",
                 va="center",
-                fontsize=6.5,
+                fontsize=min(6.5, 90 / len(names)),
                 color="white" if abs(tau[i, j]) > 0.6 else "black",
             )
     axes.grid(False)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), names)
-    figure.colorbar(image, label="Kendall's tau")
+    empty = axes.inset_axes((0.55, 0.92, 0.42, 0.03))  # in the upper half
+    figure.colorbar(image, cax=empty, orientation="horizontal", label="Kendall's tau")
     return figure
 
 
@@ -358,7 +359,7 @@ def pruned(result: LanguageModel) -> Figure:
     answers.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in (text, answers):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    answers.legend(fontsize="small")
+    figure.legend(*text.get_legend_handles_labels(), loc="outside upper center", ncols=len(ways))
     return figure
 
 

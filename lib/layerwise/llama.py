@@ -71,6 +71,7 @@ def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTraine
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {name!r} as a causal language model: {reason}") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model.config.use_cache = False  # of keys and values, for generation: here no text is read twice
     return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
