@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,12 +9,13 @@ from layerwise.results import (
     CoreImportance,
     Interval,
     Provenance,
+    Pruned,
     Stability,
     accuracy,
     difference,
     intervals,
 )
-from layerwise.stories import depth_story, verdict
+from layerwise.stories import depth_story, pruning_story, thirds_story, verdict
 
 
 def test_the_accuracy_interval_is_wilson_s():
@@ -79,6 +82,46 @@ def test_the_story_of_depth_names_the_layers_whose_intervals_leave_zero_out():
     story = depth_story(result)
     assert "1 layer (0) of 3 lower" in story and "1 layer (2) raise" in story and "for 1 the interval" in story
     assert "at layer 0, is 5.0 points (95 % interval +1.0 to +9.0)" in story
+
+
+@pytest.mark.parametrize(
+    ("early", "middle", "late", "claim"),
+    [
+        ((0.7, 0.8), (0.4, 0.5), (0.4, 0.6), "the early layers stand highest, intervals apart."),
+        ((0.5, 0.6), (0.1, 0.2), (0.5, 0.6), "the middle layers stand lowest, intervals apart."),
+        ((0.7, 0.8), (0.4, 0.5), (0.1, 0.2), "the early layers stand highest and the late layers stand lowest,"),
+        ((0.4, 0.6), (0.5, 0.7), (0.3, 0.5), "no third stands apart from the others."),
+    ],
+)
+def test_a_third_is_called_high_or_low_only_where_its_interval_is_apart(early, middle, late, claim):
+    thirds = [Interval(value=sum(pair) / 2, low=pair[0], high=pair[1], n=9) for pair in (early, middle, late)]
+    assert thirds_story(thirds).startswith(claim)
+
+
+def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who_is_apart_from_them():
+    def around(value):
+        return Interval(value=value, low=0.9 * value, high=1.1 * value, n=9)
+
+    choices = [
+        Pruned(way=way, ratio=2.0, layers=layers, perplexity=around(perplexity), accuracy=around(accuracy))
+        for way, layers, perplexity, accuracy in (
+            ("greedy", [0, 1], 30, 0.9),
+            ("first", [0, 1], 30, 0.9),
+            ("best block", [0, 3], 90, 0.5),
+        )
+    ]
+    result = SimpleNamespace(
+        pruned=choices,
+        perplexity_unpruned=around(10),
+        commonest_label=0.6,
+        model=SimpleNamespace(layers=4),
+        layers_left={"2.0": 2, "9.0": 0},
+    )
+    assert pruning_story(result) == (
+        "At 2x the model keeps 2 of 4 layers; the lowest perplexity is that of greedy and first, 3.0 times that of the "
+        "whole model; higher with intervals apart: best block. Shown to answer better than the commonest label: greedy "
+        "and first. Leaving out layers alone does not reach 9.0x."
+    )
 
 
 def test_agreement_of_a_ranking_with_itself_is_one_and_with_its_reverse_minus_one():

@@ -107,7 +107,7 @@ def consult(
         NoOpinion: nobody was asked, the server did not answer, or a reply is not what was asked for.
     """
     if model is None:
-        raise NoOpinion('No expert was asked: set OPENAI_API_KEY, and build with PARAMS="expert_model=gpt-4o".')
+        raise NoOpinion("No expert was asked: set OPENAI_API_KEY, and build with the parameter expert_model=gpt-4o.")
     request = {
         "model": model,
         "messages": messages,

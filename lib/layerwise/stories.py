@@ -122,9 +122,11 @@ def rules_story(result: Fusion) -> str:
     possible = [ratio for ratio, left in result.layers_left.items() if left]
     agree = [f"{ratio}x" for ratio in possible if same[ratio]]
     differ = [f"{ratio}x" for ratio in possible if not same[ratio]]
-    sentence = f"All rules keep the same layers at {_and(agree)} of the ratios; they differ at {_and(differ)}."
+    sentences = [f"All rules keep the same layers at {_and(agree)}."] if agree else []
+    sentences += [f"The rules differ at {_and(differ)}."] if differ else []
     unreached = [f"{ratio}x" for ratio, left in result.layers_left.items() if not left]
-    return sentence + (f" Leaving out layers alone does not reach {_and(unreached)}." if unreached else "")
+    sentences += [f"Leaving out layers alone does not reach {_and(unreached)}."] if unreached else []
+    return " ".join(sentences)
 
 
 def voter_story(result: Fusion, methods: list[str]) -> str:
@@ -188,16 +190,19 @@ def interaction_story(truth: GroundTruth) -> str:
 
 
 def thirds_story(thirds: list[Interval]) -> str:
-    """Which third of the depth is ranked above the others, as far as the intervals tell."""
+    """Which third of the depth is ranked above or below the others, as far as the intervals tell."""
     names = dict(zip(("early", "middle", "late"), thirds, strict=True))
-    top, *others = sorted(names, key=lambda name: -names[name].value)
-    said = (
-        f"{names[top].value:.2f} for the {top} third (95 % interval {names[top].low:.2f} to {names[top].high:.2f}), "
-        + " and ".join(f"{names[o].value:.2f} for the {o} ({names[o].low:.2f} to {names[o].high:.2f})" for o in others)
+    top, between, bottom = sorted(names, key=lambda name: -names[name].value)
+    verdicts = []
+    if names[top].low > max(names[between].high, names[bottom].high):
+        verdicts.append(f"the {top} layers stand highest")
+    if names[bottom].high < min(names[between].low, names[top].low):
+        verdicts.append(f"the {bottom} layers stand lowest")
+    said = _list(
+        [f"{each.value:.2f} for the {name} third ({each.low:.2f} to {each.high:.2f})" for name, each in names.items()]
     )
-    if names[top].low > max(names[other].high for other in others):
-        return f"the {top} layers stand highest, their interval apart from the others'. The mean place is {said}."
-    return f"no third stands apart from the others. The mean place is {said}."
+    verdict = f"{' and '.join(verdicts)}, intervals apart" if verdicts else "no third stands apart from the others"
+    return f"{verdict}. The mean place is {said}, with 95 % intervals."
 
 
 def pruning_story(result: LanguageModel) -> str:
@@ -205,19 +210,19 @@ def pruning_story(result: LanguageModel) -> str:
     sentences = []
     for ratio in dict.fromkeys(choice.ratio for choice in result.pruned):
         ways = {choice.way: choice for choice in result.pruned if choice.ratio == ratio}
-        top = min(ways, key=lambda way: ways[way].perplexity.value)
-        best = ways[top].perplexity
-        apart = [w for w in ways if w != top and ways[w].perplexity.low > best.high]
-        above = [w for w in ways if ways[w].accuracy.low > result.commonest_label]
+        best = min(ways.values(), key=lambda choice: choice.perplexity.value)
+        top = [way for way, choice in ways.items() if choice.layers == best.layers]
+        apart = [way for way, choice in ways.items() if choice.perplexity.low > best.perplexity.high]
+        above = [way for way, choice in ways.items() if choice.accuracy.low > result.commonest_label]
+        times = best.perplexity.value / result.perplexity_unpruned.value
         sentences.append(
-            f"At {ratio:g}x, {len(ways[top].layers)} layers are left, and the lowest perplexity is that of "
-            f"{_and([top])}, {best.value / result.perplexity_unpruned.value:,.1f} times that of the whole model; "
-            f"higher with intervals apart: {_and(apart)}. Shown to answer better than the commonest label: "
-            f"{_and(above)}."
+            f"At {ratio:g}x the model keeps {len(best.layers)} of {result.model.layers} layers; the lowest perplexity "
+            f"is that of {_and(top)}, {times:,.{0 if times > 100 else 1}f} times that of the whole model; higher with "
+            f"intervals apart: {_and(apart)}. Shown to answer better than the commonest label: {_and(above)}."
         )
-    unreached = [ratio for ratio, left in result.layers_left.items() if not left]
+    unreached = [f"{ratio}x" for ratio, left in result.layers_left.items() if not left]
     if unreached:
-        sentences.append(f"The ratios {_and(unreached)} cannot be reached by depth: embeddings alone are larger.")
+        sentences.append(f"Leaving out layers alone does not reach {_and(unreached)}.")
     return " ".join(sentences)
 
 
