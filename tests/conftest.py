@@ -36,10 +36,10 @@ ARCHITECTURES = {
 }
 
 
-def make_model(architecture: str, classes: int = 2, seed: int = 0, layers: int = 4):
+def make_model(architecture: str, classes: int = 2, seed: int = 0, layers: int = 4, **changes):
     """A classifier in eval mode, its weights far enough from their start to tell layers apart."""
     torch.manual_seed(seed)
-    sizes = SIZES | ARCHITECTURES[architecture] | {"num_hidden_layers": layers}
+    sizes = SIZES | ARCHITECTURES[architecture] | {"num_hidden_layers": layers} | changes
     config = AutoConfig.for_model(architecture, **sizes, num_labels=classes)
     model = AutoModelForSequenceClassification.from_config(config).eval()
     with torch.no_grad():

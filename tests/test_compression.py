@@ -1,7 +1,22 @@
+import numpy as np
 import pytest
+import torch
+from conftest import make_batch, make_model
+from datasets import Dataset
+from scipy import stats
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
-from layerwise.compression import layers_left
-from layerwise.results import Model
+from layerwise import compression, grading, results
+from layerwise.adapter import LayerwiseAdapter
+from layerwise.budget import layers_left, plan
+from layerwise.compression import Version, trim_vocabulary
+from layerwise.errors import InputError
+from layerwise.results import Model, Plan
+from layerwise.subsets import evaluate, every
+
+SEEN = ["the battery of the camera died", "a great camera", "the sound is great, the battery too"]
+UNSEEN = ["the screen broke after a day", "what a great battery"]
 
 
 @pytest.mark.parametrize(
@@ -20,3 +35,200 @@ def test_as_many_layers_are_left_as_the_ratio_of_parameters_allows(ratio, layers
     assert layers_left(model, ratio) == layers
     if layers:
         assert (172 + 69 * layers) * ratio <= 1000 < (172 + 69 * (layers + 1)) * ratio
+
+
+def described(vocabulary: int) -> Model:
+    """A model of 12 layers of 50 parameters, and 10 for each word of its vocabulary."""
+    return Model(
+        base_model="",
+        architecture="",
+        layers=12,
+        hidden_size=10,
+        vocabulary_size=vocabulary,
+        parameters=10 * vocabulary + 600,
+        parameters_per_layer=[50] * 12,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "ratio", "layers", "trimmed", "left"),
+    [
+        (30, 1.2, 9, False, 750),
+        (30, 2.5, 1, False, 350),
+        (30, 3.0, 4, True, 300),  # 300 parameters are words: layers alone cannot do it
+        (30, 9.0, 1, True, 150),  # cannot be done
+        (1000, 5.0, 12, True, 700),  # no layer has to go
+    ],
+)
+def test_a_ratio_takes_fewer_layers_or_else_fewer_words_or_else_is_not_reached(words, ratio, layers, trimmed, left):
+    whole = described(words)
+    expected = Plan(ratio=ratio, layers=layers, trimmed=trimmed, reached=whole.parameters / left)
+    assert plan(whole, described(10), ratio) == expected
+
+
+def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
+    """A tokenizer of all the texts, of which it cuts `UNSEEN` into tokens that `SEEN` is not made of."""
+    model, trainer, options = {
+        "bpe": (models.BPE(unk_token="<unk>"), trainers.BpeTrainer, {}),
+        "wordpiece": (models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer, {}),
+        "unigram": (models.Unigram(), trainers.UnigramTrainer, {"unk_token": "<unk>", "special_tokens": ["<unk>"]}),
+    }[kind]
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    options = options | {"special_tokens": special} if special_first else options
+    tokenizer.train_from_iterator(20 * (SEEN + UNSEEN), trainer(vocab_size=200, show_progress=False, **options))
+    tokenizer.add_special_tokens(special)
+    first, last = (tokenizer.token_to_id(token) for token in ("<s>", "</s>"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", first), ("</s>", last)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+@pytest.mark.parametrize(
+    ("architecture", "special_first"),
+    [("bert", False), ("llama", False), ("roberta", True)],  # RoBERTa counts its positions from the id of the padding
+)
+def test_a_trimmed_vocabulary_cuts_and_classifies_the_texts_as_before(kind, architecture, special_first):
+    tokenizer = learn(kind, special_first)
+    model = make_model(architecture, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    smaller, trimmed = trim_vocabulary(tokenizer, model, Dataset.from_dict({"input_ids": tokenizer(SEEN)["input_ids"]}))
+    assert len(smaller) == trimmed.config.vocab_size < len(tokenizer)
+    lost = (len(tokenizer) - len(smaller)) * model.get_input_embeddings().embedding_dim
+    assert trimmed.num_parameters() == model.num_parameters() - lost
+    for text in SEEN:
+        assert smaller.tokenize(text) == tokenizer.tokenize(text)
+    with torch.no_grad():
+        before, after = (
+            m(**t(SEEN, padding=True, return_tensors="pt", return_token_type_ids=False)).logits
+            for t, m in ((tokenizer, model), (smaller, trimmed))
+        )
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+    for text in UNSEEN:
+        assert smaller.unk_token not in smaller.tokenize(text)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A model of four layers, its table on a few examples, and itself as a version with those to test on."""
+    model = make_model("roberta-prelayernorm")
+    batches = [make_batch(seed=seed, examples=12) for seed in range(3)]
+    version = Version(None, model, {}, batches)
+    return version, evaluate(LayerwiseAdapter(model), batches, every(4))
+
+
+def test_every_candidate_keeps_as_many_layers_as_it_is_asked_for(small):
+    scores = {"mine": np.array([0.1, 0.4, 0.2, 0.3])}
+    found = compression.candidates(scores, small[1], seed=0, heal=["mine", "best_subset"])
+    assert set(found) == {"mine", "first", "last", "even", "greedy", "best_subset"} | {
+        f"random_{i}" for i in range(1, 6)
+    }
+    for name, layers in found.items():
+        assert layers.sum(1).tolist() == [0, 1, 2, 3, 4], name
+    assert np.flatnonzero(found["mine"][2]).tolist() == [1, 3]
+    table = small[1]
+    for size in range(5):
+        assert table.accuracy[table.rows(found["best_subset"][size])] == table.accuracy[table.sizes == size].max()
+
+
+def test_healing_the_choice_of_nobody_is_refused(small):
+    with pytest.raises(InputError, match="'heal': nobody is called 'fischer'; choose among mine, first"):
+        compression.candidates({"mine": np.arange(4)}, small[1], seed=0, heal=["mine", "fischer"])
+
+
+def test_models_as_they_are_predict_what_a_model_of_their_layers_predicts(small):
+    version, _ = small
+    chosen = compression.candidates({"mine": np.array([0.1, 0.4, 0.2, 0.3])}, small[1], 0, [])
+    plans = [Plan(ratio=ratio, layers=k, trimmed=False, reached=ratio) for ratio, k in ((2.0, 2), (4.0, 1))]
+    found = compression.unhealed(plans, {False: version, True: version}, chosen)
+    assert len(found) == 2 * len(chosen)
+    for (ratio, name, healed), right in found.items():
+        kept = np.flatnonzero(chosen[name][2 if ratio == 2.0 else 1]).tolist()
+        model = LayerwiseAdapter(version.model).keep(kept).eval()
+        with torch.no_grad():
+            logits = [model(**{k: v for k, v in batch.items() if k != "labels"}).logits for batch in version.test]
+        labels = torch.cat([batch["labels"] for batch in version.test])
+        assert not healed
+        np.testing.assert_array_equal(right, (torch.cat(logits).argmax(1) == labels).numpy())
+
+
+def predictions(accuracy: float, other: float, n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Two classifiers that are right on the same examples as far as they can be."""
+    place = np.arange(n) / n
+    return place < accuracy, place < other
+
+
+def test_a_judgement_is_of_pairs_and_its_intervals_hold_what_was_measured():
+    mine, whole = predictions(0.88, 0.90)
+    found = compression.judge(mine, whole, grading.resamples(2000, 1000, seed=0))
+    assert found.accuracy.value == pytest.approx(0.88) and found.retention.value == pytest.approx(0.88 / 0.90)
+    assert found.difference.value == pytest.approx(-0.02)
+    for interval in (found.accuracy, found.retention, found.difference):
+        assert interval.low < interval.value < interval.high
+    # of 2,000 pairs 40 differ: the standard error is that of their share, not of two accuracies
+    error = (0.02 * 0.98 / 2000) ** 0.5
+    assert found.difference.high - found.difference.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.004, 0.008, 0.02])
+def test_a_model_is_not_inferior_where_the_interval_of_the_difference_ends_above_minus_one_point(loss):
+    mine, whole = predictions(0.9 - loss, 0.9)
+    p = compression.noninferiority(mine, whole)
+    if loss:
+        paired = stats.ttest_1samp(mine.astype(float) - whole, 0).confidence_interval(0.95)
+        assert (p < 0.025) == (paired.low > -0.01)
+    assert (p < 0.025) == (loss < 0.006)
+
+
+def test_contrasts_are_differences_of_the_same_examples():
+    n, plans = 1000, [Plan(ratio=2.0, layers=1, trimmed=False, reached=2.0)]
+    right = {
+        (2.0, "mine", False): 60,
+        (2.0, "random_1", False): 50,
+        (2.0, "mine", True): 90,
+        (2.0, "random_1", True): 88,
+        (2.0, results.ANEW, False): 80,
+        (None, results.LINEAR, False): 95,
+    }
+    right = {key: np.arange(n) < 10 * percent for key, percent in right.items()}
+    found = compression.contrasts(right, plans, ["mine", "random_1"], grading.resamples(n, 500, seed=0))["2.0"]
+    expected = {"healing": 0.3, "anew": 0.1, "linear": -0.05, "choice_before": 0.1, "choice_after": 0.02}
+    assert {name: round(interval.value, 6) for name, interval in found.items()} == expected
+    alone = compression.contrasts(right, plans, ["mine"], grading.resamples(n, 500, seed=0))["2.0"]
+    assert set(alone) == {"healing", "anew", "linear"}  # nobody blind was healed
+
+
+def of_a_seed(right: dict[str, np.ndarray], whole: np.ndarray) -> tuple[results.Compression, dict[str, np.ndarray]]:
+    counts, keys = grading.resamples(len(whole), 200, seed=0), {(2.0, name, True): mine for name, mine in right.items()}
+    found = compression.judged(keys, [Plan(ratio=2.0, layers=0, trimmed=False, reached=2.0)], {}, whole, counts)
+    arrays = {"whole": whole, "right": np.stack(list(right.values()))}
+    return results.Compression.model_construct(candidates=found), arrays
+
+
+def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
+    rng = np.random.default_rng(0)
+    seeds = [of_a_seed({"mine": rng.random(500) < 0.8}, rng.random(500) < 0.9) for _ in range(3)]
+    runs = {("scratch", seed): found for seed, found in enumerate(seeds)} | {("minilm", 0): seeds[0]}
+    three, one = compression.over_seeds(runs, samples=200, seed=0)
+    shares = [np.mean([arrays[name] for _, arrays in seeds], axis=0) for name in ("right", "whole")]
+    assert (three["subject"], three["seeds"]) == ("scratch", 3) and (one["subject"], one["seeds"]) == ("minilm", 1)
+    assert three["kept"] == pytest.approx(shares[0].mean() / shares[1].mean())
+    alone = seeds[0][0].candidates[0]
+    assert (one["kept"], one["low"], one["high"], one["p"]) == (
+        alone.retention.value,
+        alone.retention.low,
+        alone.retention.high,
+        alone.p_value,
+    )
+    assert three["high"] - three["low"] < one["high"] - one["low"]  # three seeds say more than one
+
+
+def test_learning_anew_computes_as_much_as_healing_does():
+    student, teacher = 100, 400
+    epochs = compression.equal_epochs(6, student, teacher)
+    assert epochs * 3 * student == 6 * (3 * student + teacher)

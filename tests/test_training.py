@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_reviews
-from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from layerwise import classifier, importance, training
 from layerwise.adapter import LayerwiseAdapter
@@ -183,3 +189,79 @@ def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_
     assert tokenizer.model_max_length == 48 and len(log[0]["layer_gradient_norms"]) == 3
     batches = classifier.batches(tokenizer, tokens["analysis"])
     assert importance.score("fisher", LayerwiseAdapter(model), batches).shape == (len(tokens["analysis"]), 3)
+
+
+def heal(build, kept, **changes):
+    """A teacher, its student healed, and a batch of the reviews that both know."""
+    teacher, (_, tokenizer, *tokens, parameters, sha256) = build()
+    torch.manual_seed(0)
+    with torch.no_grad():  # opinions that take both layers
+        for weight in teacher.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    student = LayerwiseAdapter(teacher).keep(kept)
+    healed = training.heal(student, teacher, kept, tokenizer, *tokens, parameters.model_copy(update=changes), sha256)
+    return teacher, healed, classifier.batches(tokenizer, tokens[0], 64)[0]
+
+
+def test_a_student_is_healed_towards_its_teacher_and_the_teacher_stays_as_it_was(setting, tmp_path):
+    _, build = setting
+    teacher, healed, batch = heal(build, [1], heal_epochs=3, learning_rate=1e-2)
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    before, after = (
+        training.Distillation(student, arguments, teacher=teacher, kept=[1]).compute_loss(student.eval(), batch)
+        for student in (LayerwiseAdapter(teacher).keep([1]), healed)
+    )
+    assert after < 0.7 * before
+    untouched, *_ = heal(build, [1], heal_epochs=3, learning_rate=1e-2)
+    for name, weight in untouched.state_dict().items():
+        assert torch.equal(weight, teacher.state_dict()[name]), name
+
+
+def test_the_loss_of_healing_is_what_is_written_by_hand(setting, tmp_path):
+    _, build = setting
+    teacher, (_, tokenizer, train, *_) = build()
+    student = LayerwiseAdapter(teacher).keep([0])
+    batch = classifier.batches(tokenizer, train, 8)[0]
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    trainer = training.Distillation(student, arguments, teacher=teacher.eval(), kept=[0])
+    found = trainer.compute_loss(student.eval(), batch)
+
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    mine, asked = (m(**inputs, output_hidden_states=True) for m in (student, teacher))
+    soft, softened = ((out.logits / 2).softmax(1) for out in (asked, mine))
+    by_hand = 4 * (soft * (soft / softened).log()).sum(1).mean()
+    # the only layer that was kept is to hand on what the head of the teacher gets: the state after its second layer
+    real = batch["attention_mask"].bool()
+    gap = mine.hidden_states[1][real] - asked.hidden_states[2][real]
+    by_hand = by_hand + gap.square().mean() / asked.hidden_states[2][real].var()
+    torch.testing.assert_close(found, by_hand)
+    whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1])
+    assert float(whole.compute_loss(teacher, batch)) == pytest.approx(0, abs=1e-6)  # nothing is left to learn
+
+
+def test_what_was_healed_before_a_kill_is_not_healed_again(setting, monkeypatch):
+    parameters, build = setting
+    _, first, *_ = heal(build, [1], heal_epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Distillation, "train", lambda *args, **kwargs: pytest.fail("it is healed again"))
+        _, second, *_ = heal(build, [1], heal_epochs=1)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+    _, other, *_ = heal(build, [0], heal_epochs=1)  # as many layers, but others
+    assert not torch.equal(other.state_dict()[name], first.state_dict()[name])
+    training.discard_healed(parameters)
+    assert not (parameters.run_dir / training.HEALED).exists()
+
+
+def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting, tmp_path):
+    parameters, build = setting
+    _, (_, tokenizer, *_) = build()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    config = AutoConfig.for_model("bert", **sizes, vocab_size=len(tokenizer), num_labels=5)
+    for kind in (AutoModelForCausalLM, AutoModelForSequenceClassification):
+        folder = tmp_path / kind.__name__
+        classifier.save(tokenizer, kind.from_config(config), folder)
+        with pytest.raises(InputError, match="is a checkpoint of another task than telling negative from positive"):
+            classifier.load(folder)
+        subject = parameters.model_copy(update={"base_model": str(folder)})
+        assert classifier.build(subject, None)[1].config.num_labels == 2

@@ -51,25 +51,38 @@ def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBa
     folder = (
         assets.minilm() if parameters.base_model == "minilm" else local if local.is_dir() else parameters.base_model
     )
-    return load(folder, max_length=parameters.max_length)
+    return load(folder, max_length=parameters.max_length, new_head=True)
 
 
-def load(folder: str | Path, max_length: int | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Tokenizer and classifier of a folder or a Hugging Face id; a checkpoint without a head gets a new one.
+def load(
+    folder: str | Path, max_length: int | None = None, new_head: bool = False
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Tokenizer and classifier of a folder or a Hugging Face id.
 
     Args:
         folder: or id.
         max_length: tokens at which inputs are cut; by default, and at the most, what the checkpoint allows.
+        new_head: give the checkpoint of another task a head that has still to be trained.
 
     Raises:
-        InputError: there is no such model, on this machine or within reach.
+        InputError: there is no such model, on this machine or within reach, or it is one of another task.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, **NAMES)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **NAMES
+        )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load the model {str(folder)!r} as a sequence classifier: {reason}") from error
+    other_size = {name for name, *_ in found["mismatched_keys"]}
+    if any(name.startswith(f"{model.base_model_prefix}.") for name in other_size):
+        raise InputError(f"the weights of {str(folder)!r} are not of the sizes that its configuration says")
+    if not new_head and (other_size | found["missing_keys"]):
+        raise InputError(
+            f"{Path(folder).name!r} is a checkpoint of another task than telling {' from '.join(LABELS)}: it has no "
+            f"such {min(other_size | found['missing_keys'])}; train it first, with the notebook 1_training"
+        )
     tokenizer.model_max_length = min(max_length or tokenizer.model_max_length, _positions(model))
     if tokenizer.pad_token is None:  # decoders come without one
         tokenizer.pad_token = tokenizer.eos_token

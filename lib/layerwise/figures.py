@@ -8,11 +8,21 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from layerwise.fusion import RULES
-from layerwise.grading import CONTROLS
-from layerwise.results import CoreImportance, Fusion, GroundTruth, Interval, LanguageModel, Scores, Stability
+from layerwise.grading import blind
+from layerwise.results import (
+    ANEW,
+    Compression,
+    CoreImportance,
+    Fusion,
+    GroundTruth,
+    Interval,
+    LanguageModel,
+    Scores,
+    Stability,
+)
 from layerwise.reviews import QualityReport
 from layerwise.subsets import Table
 
@@ -381,6 +391,71 @@ def thirds(found: dict[str, list[Interval]]) -> Figure:
     return figure
 
 
+def compression(result: Compression, baseline: Interval, claims: dict[float, float]) -> Figure:
+    """Accuracy against the ratio of parameters: every choice as it is, and the healed ones; what was claimed beside."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 5.6), sharey=True, layout="constrained")
+    reached = {plan.ratio: plan.reached for plan in result.plans}
+    main = {candidate.name for candidate in result.candidates if candidate.healed}
+    shown = [c for c in result.candidates if c.ratio in reached]
+    styles = _styles(list(dict.fromkeys(candidate.name for candidate in shown)))
+    for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
+        for place, (name, style) in enumerate(styles.items()):
+            mine = [c for c in shown if c.name == name and (c.healed or not c.layers) == learned]
+            ratios = [reached[candidate.ratio] * (1 + 0.004 * (place - len(styles) / 2)) for candidate in mine]
+            found = [candidate.accuracy for candidate in mine]
+            label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
+            if name in main or learned:
+                _intervals(axes, ratios, found, label=label, **style)
+            else:
+                faint = style | {"linestyle": "none", "alpha": 0.6}
+                axes.plot(ratios, [each.value for each in found], label=label, **faint)
+        axes.plot(list(claims), list(claims.values()), "x", color="red", markersize=9, label="claimed, not measured")
+        for interval, colour, label in (
+            (result.whole, "0.4", "the whole model"),
+            (baseline, GREEN, "linear classifier"),
+        ):
+            axes.axhspan(interval.low, interval.high, color=colour, alpha=0.12, linewidth=0)
+            axes.axhline(interval.value, color=colour, linewidth=1, label=label)
+        axes.set(title=title, xlabel="parameters of the whole model to those left")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].set_ylabel("accuracy, test split")
+    right, left = (dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) for axes in panels[::-1])
+    handles = right | {label: handle for label, handle in left.items() if label not in right}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize="small")
+    return figure
+
+
+def latency(result: Compression) -> Figure:
+    """Accuracy against the time that a batch takes, for each runtime; the ratio beside each point."""
+    sizes = sorted({timing.batch for timing in result.timings})
+    figure, panels = plt.subplots(1, len(sizes), figsize=(9, 4), sharey=True, layout="constrained", squeeze=False)
+    accuracies = {(each.ratio, name): found.accuracy for each in result.exported for name, found in each.judged.items()}
+    runtimes = list(dict.fromkeys(timing.runtime for timing in result.timings))
+    for axes, size in zip(panels[0], sizes, strict=True):
+        for runtime, colour, marker in zip(runtimes, (BLUE, ORANGE, GREEN), "osD", strict=True):
+            mine = [timing for timing in result.timings if (timing.runtime, timing.batch) == (runtime, size)]
+            found = [accuracies[timing.ratio, runtime] for timing in mine]
+            times = [timing.milliseconds for timing in mine]
+            _intervals(axes, times, found, fmt=marker, color=colour, label=runtime.replace("_", " "))
+            for timing, each in zip(mine, found, strict=True):
+                axes.annotate(
+                    f"{timing.ratio:g}x",
+                    (timing.milliseconds, each.value),
+                    xytext=(4, 4),
+                    textcoords="offset points",
+                    fontsize="x-small",
+                )
+        axes.set(title=f"{size} review{'s' if size > 1 else ''}", xlabel="milliseconds", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.12)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0, 0].set_ylabel("accuracy, test split")
+    panels[0, -1].legend()
+    return figure
+
+
 def _intervals(axes: Axes, places: Sequence[float], found: list[Interval], **style) -> None:
     """Estimates with their intervals. (A percentile interval need not hold its estimate: then it has one arm.)"""
     arms = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
@@ -388,23 +463,22 @@ def _intervals(axes: Axes, places: Sequence[float], found: list[Interval], **sty
 
 
 def _styles(names: list[str]) -> dict[str, dict]:
-    """A colour and a marker a method, black for fusions, grey for controls: told apart without colour as well."""
-    controls = [name for name in names if name in CONTROLS]
-    fused = [name for name in names if name.split("_with_")[0] in RULES]
-    methods = [name for name in names if name not in (*controls, *fused)]
+    """A colour and a marker a method, black for fusions, red for what the table of sub-networks chose, grey for what
+    looks at nothing: told apart without colour as well."""
+    kinds = {"table": [], "fused": [], "blind": [], "method": []}
+    for name in names:
+        of_table, fused = name in ("best_subset", "greedy"), name.split("_with_")[0] in RULES
+        if name != ANEW:
+            kinds["table" if of_table else "fused" if fused else "blind" if blind(name) else "method"].append(name)
     colours = sns.color_palette("colorblind", 10)
-    greys = sns.color_palette("gray", len(controls) + 2)[1:-1]
-    return (
-        {
-            name: {"color": colours[i % 10], "marker": "osD^v<>pPX*h"[i % 12], "markersize": 4}
-            for i, name in enumerate(methods)
-        }
-        | {
-            name: {"color": "black", "marker": "*dH8|_"[i % 6], "markersize": 6, "linestyle": "-."}
-            for i, name in enumerate(fused)
-        }
-        | {
-            name: {"color": greys[i], "marker": "1234"[i % 4], "markersize": 5, "linestyle": "--"}
-            for i, name in enumerate(controls)
-        }
-    )
+    greys = sns.color_palette("gray", len(kinds["blind"]) + 2)[1:-1]
+    styles = {ANEW: {"color": "purple", "marker": "s", "markersize": 4, "linestyle": ":"}} if ANEW in names else {}
+    for i, name in enumerate(kinds["method"]):
+        styles[name] = {"color": colours[i % 10], "marker": "osD^v<>pPX*h"[i % 12], "markersize": 4}
+    for i, name in enumerate(kinds["table"]):
+        styles[name] = {"color": "darkred", "marker": "oX"[i % 2], "markersize": 6}
+    for i, name in enumerate(kinds["fused"]):
+        styles[name] = {"color": "black", "marker": "*dH8|_"[i % 6], "markersize": 6, "linestyle": "-."}
+    for i, name in enumerate(kinds["blind"]):
+        styles[name] = {"color": greys[i], "marker": "1234+x.,^v"[i % 10], "markersize": 5, "linestyle": "--"}
+    return styles

@@ -27,6 +27,11 @@ class Grade(NamedTuple):
     percentile: np.ndarray
 
 
+def blind(name: str) -> bool:
+    """Whether a choice of this name looks at nothing."""
+    return name in CONTROLS or name.startswith("random_")
+
+
 def resamples(examples: int, samples: int, seed: int) -> np.ndarray:
     """How often each example is drawn: (1 + samples, examples) counts, the first row holding each example once."""
     drawn = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=samples)

@@ -73,6 +73,12 @@ class Parameters(BaseModel):
     ratios: list[Annotated[float, Field(gt=1, le=1000)]] = Field(
         [1.35, 1.8, 2.5, 4.0], min_length=1, description="of compression: parameters of the whole model to those kept"
     )
+    heal: list[str] = Field(
+        ["best_subset", "borda", "first", "random_1"],
+        min_length=1,
+        description="whose choices of layers are healed; the models of the first are exported",
+    )
+    heal_epochs: int = Field(3, ge=1, description="passes over the training reviews that heal a compressed model")
 
     llm: str = Field(
         "smollm2",
@@ -107,6 +113,11 @@ class Parameters(BaseModel):
     def run(self, base_model: str, seed: int) -> "Parameters":
         """The same parameters for another subject and seed."""
         return self.model_copy(update={"base_model": base_model, "seed": seed})
+
+    def for_a_beginner(self, epochs: int) -> "Parameters":
+        """Those to train a model of random weights with for so many epochs, whatever its validation says."""
+        own = self.learning_rate if self.base_model == "scratch" else SCRATCH_RECIPE["learning_rate"]
+        return self.model_copy(update={"epochs": epochs, "patience": epochs, "learning_rate": own})
 
     @property
     def subject(self) -> str:

@@ -19,8 +19,10 @@ from layerwise.parameters import Parameters, project_path
 from layerwise.reviews import QualityReport
 
 CONFIDENCE = 0.95
+MARGIN = 0.01  # of accuracy: a smaller loss hardly matters, and a model that loses less is not inferior
 VERSIONS_OF = ("torch", "transformers", "datasets", "duckdb", "numpy", "scipy", "scikit-learn")
 ONCE = ("4_llama",)  # stages that depend on no subject
+ANEW, LINEAR, TRIMMED = RIVALS = ("learned_anew", "linear_classifier", "vocabulary_trimmed")  # they choose no layers
 _STARTED = time.time()
 
 
@@ -80,12 +82,14 @@ class TrainingResult(BaseModel):
 
 
 class ComparisonResult(BaseModel):
-    """Stage 8: a row a run, a row a run and method, and the agreement of seeds by subject and method."""
+    """Stage 8: a row a run, a row a run and method, the agreement of seeds by subject and method, and a row for each
+    subject and smaller model over all seeds."""
 
     stage: Literal["8_comparison"] = "8_comparison"
     rows: list[dict]
     grades: list[dict]
     seed_tau: dict[str, dict[str, float]]
+    compression: list[dict] = []  # runs that were recorded before there was a stage 6 have none
     provenance: Provenance
 
 
@@ -274,6 +278,76 @@ class GroundTruth(BaseModel):
     agreement_high: list[list[float]]
     half_by_chance: Interval
     half_at_best: Interval
+    provenance: Provenance
+
+
+class Plan(BaseModel):
+    """How a ratio of parameters is reached: so many layers, of the whole vocabulary or of a trimmed one."""
+
+    ratio: float
+    layers: int
+    trimmed: bool
+    reached: float
+
+
+class Judgement(BaseModel):
+    """A smaller model beside the whole one, on the same test reviews: `retention` is the ratio of their accuracies,
+    `difference` its accuracy less that of the whole, `p_value` that of the test against being a point worse."""
+
+    accuracy: Interval
+    retention: Interval
+    difference: Interval
+    p_value: float
+
+
+class Candidate(Judgement):
+    """A smaller model and how it came about: whose choice of layers, and whether it was healed. The linear classifier
+    has no ratio, and what learned anew has no layers of the whole model."""
+
+    name: str
+    ratio: float | None
+    layers: list[int] | None
+    healed: bool
+
+
+class Exported(BaseModel):
+    """A model in a folder of its own: sizes, multiplications with additions for a review of so many tokens, and for
+    each runtime its bytes, its worth, and the largest difference of its logits to those of PyTorch."""
+
+    ratio: float
+    folder: str
+    layers: list[int]
+    parameters: int
+    tokens: int
+    macs: int
+    bytes: dict[str, int]
+    judged: dict[str, Judgement]
+    largest_difference: dict[str, float]
+
+
+class Timing(BaseModel):
+    """Milliseconds a batch of so many reviews on one thread of the CPU: median and quartiles."""
+
+    ratio: float
+    runtime: str
+    batch: int
+    milliseconds: float
+    low: float
+    high: float
+    reviews_per_second: float
+
+
+class Compression(BaseModel):
+    """Stage 6. `choice` is whose layers are healed and exported; all but `timings` is the same when it is repeated."""
+
+    stage: Literal["6_compression"] = "6_compression"
+    choice: str
+    whole: Interval
+    plans: list[Plan]
+    candidates: list[Candidate]
+    contrasts: dict[str, dict[str, Interval]]
+    exported: list[Exported]
+    timings: list[Timing]
     provenance: Provenance
 
 

@@ -5,7 +5,9 @@ from itertools import combinations
 from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
 from layerwise.results import (
+    MARGIN,
     AdvancedImportance,
+    Compression,
     CoreImportance,
     Expert,
     Fusion,
@@ -14,7 +16,7 @@ from layerwise.results import (
     LanguageModel,
 )
 
-MARGIN = 0.01  # of accuracy: a smaller loss hardly matters
+SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
 
 
 def verdict(difference: Interval, first: str, second: str) -> str:
@@ -242,6 +244,84 @@ def depth_need(truth: GroundTruth) -> str:
     )
 
 
+def plans_story(result: Compression, depth: int) -> str:
+    """How each ratio is reached, and which is not."""
+    said = _list([f"{plan.layers} at {plan.ratio:g}x" for plan in result.plans])
+    sentences = [f"Of {depth} layers {said} are left."]
+    trimmed = [f"{plan.ratio:g}x" for plan in result.plans if plan.trimmed]
+    if trimmed:
+        sentences.append(
+            f"Leaving out layers alone does not reach {_and(trimmed)}: there the vocabulary is trimmed too."
+        )
+    for plan in result.plans:
+        if plan.reached < plan.ratio:
+            sentences.append(f"Even so {plan.ratio:g}x cannot be reached; the nearest is {plan.reached:.2f}x.")
+    return " ".join(sentences)
+
+
+def retention_story(result: Compression) -> str:
+    """What the healed choice keeps of the accuracy at each ratio, and whether it is not inferior."""
+    healed = {c.ratio: c for c in result.candidates if c.name == result.choice and c.healed}
+    said = [
+        f"{healed[plan.ratio].retention.value:.1%} at {plan.ratio:g}x ({healed[plan.ratio].retention.low:.1%} to "
+        f"{healed[plan.ratio].retention.high:.1%})"
+        for plan in result.plans
+    ]
+    fine = [ratio for ratio, candidate in healed.items() if candidate.p_value < SIGNIFICANT]
+    return (
+        f"Healed, the choice of {_and([result.choice])} keeps of the whole model's accuracy {_list(said)}, with 95 % "
+        f"intervals. Shown to lose less than one point, p below {SIGNIFICANT}: {_ratios(fine)}."
+    )
+
+
+def choice_story(result: Compression) -> str:
+    """Whether it matters which layers are kept, before healing and after, as far as the intervals tell."""
+    ratios = [ratio for ratio, found in result.contrasts.items() if "choice_after" in found]
+    if not ratios:
+        return "No choice that looks at nothing was healed beside it, so there is nothing to compare with."
+    verdicts = []
+    for when in ("before", "after"):
+        found = {ratio: result.contrasts[ratio][f"choice_{when}"] for ratio in ratios}
+        better = [ratio for ratio in ratios if found[ratio].low > 0]
+        worse = [ratio for ratio in ratios if found[ratio].high < 0]
+        said = _list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios])
+        verdict = f"shown to be better at {_ratios(better)}" + (f", worse at {_ratios(worse)}" if worse else "")
+        verdicts.append(
+            f"{when.capitalize()} healing its accuracy less that of blind choices is, in points, {said}: {verdict}."
+        )
+    return f"The choice of {_and([result.choice])}. " + " ".join(verdicts)
+
+
+def rivals_story(result: Compression) -> str:
+    """Whether healing beats learning anew with as much computing, and whether it beats the linear classifier."""
+    sentences = []
+    for name, other in (("anew", "the same few layers that learn anew"), ("linear", "the linear classifier")):
+        found = {ratio: contrasts[name] for ratio, contrasts in result.contrasts.items()}
+        better = [ratio for ratio, interval in found.items() if interval.low > 0]
+        worse = [ratio for ratio, interval in found.items() if interval.high < 0]
+        said = _list([f"{_signed(interval)} at {float(ratio):g}x" for ratio, interval in found.items()])
+        sentences.append(
+            f"Healed less {other}, in points: {said}. Shown to be better at {_ratios(better)}, worse at "
+            f"{_ratios(worse)}."
+        )
+    return " ".join(sentences)
+
+
+def speed_story(result: Compression, ratio: float) -> str:
+    """How much faster the smaller model is than the whole one, at both sizes of a batch."""
+    taken = {(t.ratio, t.runtime, t.batch): t.milliseconds for t in result.timings}
+    said = [
+        f"{taken[1, 'pytorch', size] / taken[ratio, 'pytorch', size]:.1f} times as fast in PyTorch and "
+        f"{taken[1, 'onnx', size] / taken[ratio, 'onnx', size]:.1f} times in onnxruntime at a batch of {size}"
+        for size in sorted({size for _, _, size in taken})
+    ]
+    rounded = taken[1, "pytorch", 1] / taken[ratio, "onnx_int8", 1]
+    return (
+        f"At {ratio:g}x the model is {_list(said)}, each beside the whole model in the same runtime. A single review "
+        f"takes the whole model in PyTorch {rounded:.1f} times as long as the smaller one in onnxruntime and 8 bits."
+    )
+
+
 def _and(names: list) -> str:
     return _list([str(name).replace("_", " ") for name in names] or ["none"])
 
@@ -249,6 +329,14 @@ def _and(names: list) -> str:
 def _list(said: list[str]) -> str:
     *most, last = said
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _ratios(ratios: list) -> str:
+    return _and([f"{float(ratio):g}x" for ratio in ratios])
+
+
+def _signed(found: Interval) -> str:
+    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def _points(found: Interval) -> str:

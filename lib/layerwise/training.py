@@ -1,13 +1,15 @@
-"""Training through `transformers.Trainer`: checkpoints, resume, early stopping, and the course of the gradients."""
+"""Training and healing through `transformers.Trainer`: checkpoints, resume, early stopping, the course of gradients."""
 
 import hashlib
 import math
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from transformers import (
     DataCollatorWithPadding,
@@ -29,6 +31,8 @@ from layerwise.terminal import progress
 
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
 TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
+TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
+HEALED = "healed"  # folder of a run in which healed models wait until the stage is done
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -57,6 +61,98 @@ def train(
         InputError: the checkpoints cannot be written.
     """
     folder = parameters.run_dir / "checkpoints" / _fingerprint(model, parameters, data_sha256)
+    callbacks = [EarlyStoppingCallback(parameters.patience), GradientCourse()]
+    history = _fit(Trainer, folder, model, tokenizer, train, validation, parameters, callbacks)
+    shutil.rmtree(folder.parent)
+    return history
+
+
+def heal(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    kept: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+    data_sha256: str,
+) -> PreTrainedModel:
+    """A student that kept some of its teacher's layers learns to do without the others (see `Distillation`).
+
+    It sees the training reviews `heal_epochs` times; the weights of its best validation accuracy are kept. What was
+    healed before the run was killed is not healed again, until `discard_healed` is called.
+
+    Args:
+        kept: the layers of the teacher that the student has, in their order.
+        train, validation: tokenized, as `classifier.tokenize` returns them.
+        data_sha256: of the reviews that they come from.
+
+    Raises:
+        InputError: the checkpoints cannot be written.
+    """
+    digest = _fingerprint(student, parameters, data_sha256, kept, teacher.num_parameters())
+    folder = parameters.run_dir / HEALED / digest
+    healed = folder / "model"
+    if not healed.is_dir():
+        again = parameters.model_copy(update={"epochs": parameters.heal_epochs})
+        trainer = partial(Distillation, teacher=teacher, kept=kept)
+        _fit(trainer, folder / "checkpoints", student, tokenizer, train, validation, again, [])
+        student.save_pretrained(folder / "part")
+        (folder / "part").rename(healed)
+        shutil.rmtree(folder / "checkpoints")
+    return type(student).from_pretrained(healed)
+
+
+def discard_healed(parameters: Parameters) -> None:
+    """Once the stage has its results: forget the models that a killed run would have needed again."""
+    shutil.rmtree(parameters.run_dir / HEALED, ignore_errors=True)
+
+
+class Distillation(Trainer):
+    """A student with fewer layers learns to give its teacher's logits, and its hidden states on the way.
+
+    Each layer that was kept is to hand on what the next kept one received in the teacher, and so to make up for the
+    layers that were between them; the last one is to hand on what the teacher's head received. The loss is the
+    divergence of the softened predictions (Hinton et al., 2015) plus the squared error of the hidden states
+    (Jiao et al., 2020), as a share of their variance and without padding.
+    """
+
+    def __init__(self, *args, teacher: PreTrainedModel, kept: list[int], **kwargs):
+        super().__init__(*args, **kwargs)
+        self._teacher = teacher.to(self.args.device).eval()
+        self._handed_on = [*kept[1:], teacher.config.num_hidden_layers]  # states that are to leave the student's layers
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if return_outputs:  # evaluation asks for the labels, not for the teacher
+            return super().compute_loss(model, inputs, return_outputs)
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        found = model(**inputs, output_hidden_states=True)
+        with torch.no_grad(), self.accelerator.autocast():
+            asked = self._teacher(**inputs, output_hidden_states=True)
+        loss = TEMPERATURE**2 * F.kl_div(
+            (found.logits.float() / TEMPERATURE).log_softmax(1),
+            (asked.logits.float() / TEMPERATURE).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        real = inputs["attention_mask"].bool()
+        for layer, state in enumerate(self._handed_on, start=1):
+            mine, right = found.hidden_states[layer][real].float(), asked.hidden_states[state][real].float()
+            loss = loss + F.mse_loss(mine, right) / right.var() / len(self._handed_on)
+        return loss
+
+
+def _fit(
+    trainer: type[Trainer] | partial,
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+    callbacks: list[TrainerCallback],
+) -> list[dict]:
+    """Train in place, with checkpoints in the folder, up to the weights of the best validation accuracy; the log."""
     epoch = math.ceil(len(train) / parameters.batch_size)
     strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
     arguments = TrainingArguments(
@@ -85,21 +181,20 @@ def train(
         report_to=[],
     )
     try:
-        trainer = Trainer(
+        run = trainer(
             model,
             arguments,
             train_dataset=train,
             eval_dataset=validation,
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=_accuracy,
-            callbacks=[EarlyStoppingCallback(parameters.patience), GradientCourse(), TerminalProgress()],
+            callbacks=[*callbacks, TerminalProgress()],
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
+        run.remove_callback(PrinterCallback)
+        run.train(resume_from_checkpoint=get_last_checkpoint(folder))
     except OSError as error:
         raise InputError(f"cannot write checkpoints to {folder}: {error.strerror or error}") from error
-    shutil.rmtree(folder.parent)
-    return [{name: row[name] for name in row if not TIMING.search(name)} for row in trainer.state.log_history]
+    return [{name: row[name] for name in row if not TIMING.search(name)} for row in run.state.log_history]
 
 
 class GradientCourse(TrainerCallback):
@@ -139,11 +234,11 @@ def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((evaluated.predictions.argmax(1) == evaluated.label_ids).mean())}
 
 
-def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str) -> str:
+def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str, *more: object) -> str:
     """Of all that decides what training does: a checkpoint is resumed only where none of it has changed."""
     said = parameters.model_dump_json(exclude_unset=True, exclude={"runs", "bootstrap_samples"})
     digest = hashlib.sha256(said.encode())
-    digest.update(data_sha256.encode() + model.config.to_json_string().encode())
+    digest.update(data_sha256.encode() + model.config.to_json_string().encode() + repr(more).encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

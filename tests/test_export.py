@@ -1,0 +1,49 @@
+"""Folders that leave the book: what is read back from them is what was put in."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+from test_compression import SEEN, learn
+
+from layerwise import export
+from layerwise.errors import InputError
+
+
+@pytest.fixture(params=["bert", "roberta-prelayernorm", "llama", "gpt2"])
+def exported(request, tmp_path):
+    tokenizer = learn("bpe", special_first=True)
+    tokenizer.model_max_length = 30
+    model = make_model(request.param, vocab_size=len(tokenizer))
+    export.export(tokenizer, model, tmp_path / "out")
+    return tokenizer, model, tmp_path / "out"
+
+
+def test_onnx_gives_the_logits_of_the_model_for_any_batch_length_and_padding(exported):
+    tokenizer, model, folder = exported
+    for texts in (SEEN, SEEN[:1], ["great"], 7 * SEEN):
+        batch = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            asked = model(**batch).logits.numpy()
+        found = {name: run(batch) for name, run in export.runtimes(folder).items()}
+        np.testing.assert_allclose(found["pytorch"], asked, atol=1e-5)
+        np.testing.assert_allclose(found["onnx"], asked, atol=1e-4)
+        assert 0 < np.abs(found["onnx_int8"] - asked).max() < 0.1 * np.abs(asked).max() + 0.1
+
+
+def test_a_folder_that_exists_is_not_overwritten(tmp_path):
+    tokenizer = learn("bpe", special_first=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(InputError, match="the folder mine exists in .*: move it away, it is not overwritten"):
+        export.export(tokenizer, make_model("bert", vocab_size=len(tokenizer)), tmp_path / "mine")
+    assert [file.name for file in tmp_path.rglob("*")] == ["mine", "notes.txt"]
+
+
+def test_a_model_that_onnx_gets_wrong_is_not_exported(tmp_path, monkeypatch):
+    tokenizer = learn("bpe", special_first=True)
+    tokenizer.model_max_length = 30
+    monkeypatch.setattr(export, "_in_onnx", lambda file: lambda batch: np.zeros((len(batch["input_ids"]), 2)))
+    with pytest.raises(InputError, match="BertForSequenceClassification in ONNX gives other logits, by .*"):
+        export.export(tokenizer, make_model("bert", vocab_size=len(tokenizer)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
