@@ -28,7 +28,14 @@ except InputError as error:
 except OSError as error:
     raise SystemExit(f"InputError: cannot write to {error.filename}: {error.strerror}")
 
-STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "4_llm_and_fusion", "5_ground_truth"]
+STAGES = [
+    "1_training",
+    "2_core_importance",
+    "3_advanced_importance",
+    "4_llm_and_fusion",
+    "5_ground_truth",
+    "6_compression",
+]
 ONCE = ["4_llama", "8_comparison"]  # for all subjects and seeds
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
@@ -190,6 +197,26 @@ rule ground_truth:
         table=f"{RUN}/5_ground_truth.npz",
     params: parameters=lambda wildcards: parameters("5_ground_truth", wildcards)
     log: f"{RUN}/5_ground_truth.log"
+    threads: THREADS
+    shell: EXECUTE
+
+
+rule compression:
+    input:
+        modules("notebooks/6_compression.ipynb"),
+        rules.training.output,
+        rules.core_importance.output,
+        rules.advanced_importance.output,
+        rules.fusion.output,
+        rules.ground_truth.output,
+        notebook="notebooks/6_compression.ipynb",
+    output:
+        notebook=f"{RUN}/6_compression.ipynb",
+        result=f"{RUN}/6_compression.json",
+        predictions=f"{RUN}/6_compression.npz",
+        export=directory(f"{RUN}/export"),
+    params: parameters=lambda wildcards: parameters("6_compression", wildcards)
+    log: f"{RUN}/6_compression.log"
     threads: THREADS
     shell: EXECUTE
 

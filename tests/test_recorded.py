@@ -16,6 +16,7 @@ KINDS = {
         results.LanguageModel,
         results.Fusion,
         results.GroundTruth,
+        results.Compression,
         results.ComparisonResult,
     )
 }

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,16 +24,24 @@ from layerwise.fusion import RULES
 from layerwise.importance import METHODS
 
 RUN = Path("runs/smoke/scratch/seed0")
-STAGES = ["1_training", "2_core_importance", "3_advanced_importance", "4_llm_and_fusion", "5_ground_truth"]
+STAGES = [
+    "1_training",
+    "2_core_importance",
+    "3_advanced_importance",
+    "4_llm_and_fusion",
+    "5_ground_truth",
+    "6_compression",
+]
 ONCE = ["4_llama", "8_comparison"]
-LATER = {"advanced_importance", "fusion", "ground_truth", "comparison", "page", "book"}
+LATER = {"advanced_importance", "fusion", "ground_truth", "compression", "comparison", "page", "book"}
 RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
 
 
 def timeless(file: Path) -> str:
-    """A results file without when it was made and how long that took."""
+    """A results file without when it was made, how long that took, and how fast models were."""
     result = json.loads(file.read_text())
     del result["provenance"]["finished"], result["provenance"]["seconds"]
+    result.pop("timings", None)
     return json.dumps(result)
 
 
@@ -49,7 +58,7 @@ def planned(folder: Path, *params: str) -> set[str]:
 
 def test_each_stage_leaves_its_numbers_under_stable_keys(project):
     read = (json.loads((project / file).read_text()) for file in RESULTS)
-    training, core, advanced, fusion, truth, llama, comparison = read
+    training, core, advanced, fusion, truth, compression, llama, comparison = read
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
     assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
@@ -66,7 +75,14 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
     for grades in truth["grades"].values():
         assert list(grades) == ["1", "2", "3"]
         assert all({"layers", "value", "regret", "percentile"} <= set(grade) for grade in grades.values())
+    names = {(row["name"], row["ratio"], row["healed"]) for row in compression["candidates"]}
+    everyone = METHODS.keys() | RULES.keys() | {"first", "last", "even", "greedy", "best_subset", "random_5"}
+    assert {(name, ratio, False) for name in everyone for ratio in (1.35, 2.5)} <= names
+    assert {name for name, _, healed in names if healed} == {"best_subset", "first"}
+    for row in compression["candidates"]:
+        assert row["retention"]["low"] <= row["retention"]["value"] <= row["retention"]["high"]
     assert [row["subject"] for row in comparison["rows"]] == ["scratch"]
+    assert {row["name"] for row in comparison["compression"]} == {row["name"] for row in compression["candidates"]}
     assert {"commit", "device", "versions", "parameters"} <= set(training["provenance"])
 
 
@@ -91,11 +107,57 @@ def test_no_output_names_a_folder_of_the_machine_or_keeps_a_progress_bar(project
 
 def test_the_executed_notebooks_give_the_same_outputs_when_run_again(project, tmp_path):
     again = shutil.copytree(project, tmp_path / "project")  # running them writes their results again
+    shutil.rmtree(again / RUN / "export")  # but for what left the book, which nothing overwrites
     notebooks = [str(file.with_suffix(".ipynb")) for file in RESULTS]
     sanitizer = str(ROOT / "tests" / "nbval.cfg")
     serially = ["--numprocesses=0", "-p", "no:cacheprovider"]  # a cell needs the ones before it
     done = run(again, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *serially, *notebooks)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+ELSEWHERE = """
+import json, sys
+import numpy as np, onnxruntime, pandas as pd, torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder, reviews = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+rows = pd.read_parquet(reviews)
+inputs = tokenizer(list(rows["text"]), truncation=True, padding=True, return_tensors="pt")
+inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+with torch.no_grad():
+    logits = {"pytorch": model(**inputs).logits.numpy()}
+for name, file in (("onnx", "model.onnx"), ("onnx_int8", "model_int8.onnx")):
+    session = onnxruntime.InferenceSession(f"{folder}/onnx/{file}")
+    logits[name] = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
+assert "layerwise" not in sys.modules
+print(json.dumps({name: float(np.mean(found.argmax(1) == rows["label"])) for name, found in logits.items()}))
+"""
+
+
+@pytest.mark.parametrize("ratio", ["1x", "2.5x"])
+def test_what_was_exported_has_the_recorded_accuracy_in_a_process_that_knows_nothing_of_the_project(project, ratio):
+    exported = json.loads((project / RUN / "6_compression.json").read_text())["exported"]
+    judged = next(each["judged"] for each in exported if each["folder"] == ratio)
+    folder, reviews = project / RUN / "export" / ratio, project / "runs/smoke/reviews/test.parquet"
+    done = run(folder, sys.executable, "-c", ELSEWHERE, str(folder), str(reviews))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for runtime in ("pytorch", "onnx"):
+        assert found[runtime] == pytest.approx(judged[runtime]["accuracy"]["value"], abs=1e-9), runtime
+    # in 8 bits activations are rounded batch by batch, so that other batches round otherwise
+    assert found["onnx_int8"] == pytest.approx(judged["onnx_int8"]["accuracy"]["value"], abs=0.03)
+    assert f"{judged['pytorch']['accuracy']['value']:.1%}" in (folder / "README.md").read_text()
+
+
+def test_a_model_that_left_the_book_is_not_overwritten(project, tmp_path):
+    again = shutil.copytree(project, tmp_path / "project")
+    before = {file: file.stat().st_mtime_ns for file in (again / RUN / "export").rglob("*")}
+    words = ["papermill", "notebooks/6_compression.ipynb", "out.ipynb", "--no-progress-bar", "-p", "profile", "smoke"]
+    done = run(again, *words)
+    assert done.returncode != 0 and "the folder export exists in" in done.stderr
+    assert {file: file.stat().st_mtime_ns for file in (again / RUN / "export").rglob("*")} == before
 
 
 def outputs(folder: Path) -> dict[Path, str]:
@@ -180,7 +242,8 @@ def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(proj
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
     assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", "language_model", *LATER}
     assert planned(project, "analysis_reviews=20") == {"core_importance", *LATER}
-    assert planned(project, "selection_reviews=20") == {"ground_truth", "comparison", "page", "book"}
+    assert planned(project, "selection_reviews=20") == {"ground_truth", "compression", "comparison", "page", "book"}
+    assert planned(project, "heal_epochs=2") == {"compression", "comparison", "page", "book"}
     assert planned(project, "expert_model=gpt-4o") == LATER - {"advanced_importance"}
 
 
@@ -210,6 +273,7 @@ def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(pr
         ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
         ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
+        ("ratios=[0.5]", "InputError: parameter 'ratios.0': input should be greater than 1, not 0.5"),
         ("reviews=9000", "InputError: 9,000 reviews were asked for and"),
         ("base_model=./no-model", "InputError: cannot load the model './no-model' as a sequence classifier"),
     ],
