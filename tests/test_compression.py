@@ -5,7 +5,7 @@ from conftest import make_batch, make_model
 from datasets import Dataset
 from scipy import stats
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from layerwise import compression, grading, results
 from layerwise.adapter import LayerwiseAdapter
@@ -113,6 +113,16 @@ def test_a_trimmed_vocabulary_cuts_and_classifies_the_texts_as_before(kind, arch
         assert smaller.unk_token not in smaller.tokenize(text)
 
 
+def test_a_tokenizer_of_its_own_keeps_its_vocabulary(tmp_path):
+    tokenizer = ByT5Tokenizer(model_max_length=30)
+    reviews = Dataset.from_dict({"text": SEEN, "label": [0, 1, 1]})
+    model = make_model("bert", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    found = compression.versions(tokenizer, model, {"train": reviews, "test": reviews}, batch_size=2)
+    assert found[False] is found[True] and found[False].model is model
+    whole = described(1000)
+    assert plan(whole, whole, 5.0) == Plan(ratio=5.0, layers=1, trimmed=False, reached=whole.parameters / 10_050)
+
+
 @pytest.fixture(scope="module")
 def small():
     """A model of four layers, its table on a few examples, and itself as a version with those to test on."""
@@ -207,7 +217,8 @@ def of_a_seed(right: dict[str, np.ndarray], whole: np.ndarray) -> tuple[results.
     counts, keys = grading.resamples(len(whole), 200, seed=0), {(2.0, name, True): mine for name, mine in right.items()}
     found = compression.judged(keys, [Plan(ratio=2.0, layers=0, trimmed=False, reached=2.0)], {}, whole, counts)
     arrays = {"whole": whole, "right": np.stack(list(right.values()))}
-    return results.Compression.model_construct(candidates=found), arrays
+    plans = [Plan(ratio=2.0, layers=1, trimmed=False, reached=2.0)]
+    return results.Compression.model_construct(candidates=found, plans=plans), arrays
 
 
 def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
@@ -226,6 +237,9 @@ def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
         alone.p_value,
     )
     assert three["high"] - three["low"] < one["high"] - one["low"]  # three seeds say more than one
+    kept = [arrays["right"].mean() / arrays["whole"].mean() for _, arrays in seeds]
+    assert (three["lowest"], three["highest"]) == (pytest.approx(min(kept)), pytest.approx(max(kept)))
+    assert three["layers"] == 1 and one["lowest"] == one["highest"] == pytest.approx(one["kept"])
 
 
 def test_learning_anew_computes_as_much_as_healing_does():

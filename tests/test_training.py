@@ -6,6 +6,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -191,10 +192,10 @@ def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_
     assert importance.score("fisher", LayerwiseAdapter(model), batches).shape == (len(tokens["analysis"]), 3)
 
 
-def heal(build, kept, **changes):
+def heal(build, kept, teacher_seed=0, **changes):
     """A teacher, its student healed, and a batch of the reviews that both know."""
     teacher, (_, tokenizer, *tokens, parameters, sha256) = build()
-    torch.manual_seed(0)
+    torch.manual_seed(teacher_seed)
     with torch.no_grad():  # opinions that take both layers
         for weight in teacher.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -236,21 +237,28 @@ def test_the_loss_of_healing_is_what_is_written_by_hand(setting, tmp_path):
     by_hand = by_hand + gap.square().mean() / asked.hidden_states[2][real].var()
     torch.testing.assert_close(found, by_hand)
     whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1])
-    assert float(whole.compute_loss(teacher, batch)) == pytest.approx(0, abs=1e-6)  # nothing is left to learn
+    assert whole.compute_loss(teacher, batch).item() == pytest.approx(0, abs=1e-6)  # nothing is left to learn
 
 
-def test_what_was_healed_before_a_kill_is_not_healed_again(setting, monkeypatch):
+def test_what_was_learned_before_a_kill_is_not_learned_again(setting, monkeypatch):
     parameters, build = setting
-    _, first, *_ = heal(build, [1], heal_epochs=1)
+
+    def learn():
+        model, (_, *rest) = build()
+        return heal(build, [1], heal_epochs=1)[1], training.learn_anew(model, *rest)
+
+    first = learn()
     with monkeypatch.context() as patch:
-        patch.setattr(training.Distillation, "train", lambda *args, **kwargs: pytest.fail("it is healed again"))
-        _, second, *_ = heal(build, [1], heal_epochs=1)
-    for name, weight in first.state_dict().items():
-        assert torch.equal(weight, second.state_dict()[name]), name
-    _, other, *_ = heal(build, [0], heal_epochs=1)  # as many layers, but others
-    assert not torch.equal(other.state_dict()[name], first.state_dict()[name])
-    training.discard_healed(parameters)
-    assert not (parameters.run_dir / training.HEALED).exists()
+        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is learned again"))
+        second = learn()
+    for before, after in zip(first, second, strict=True):
+        for name, weight in before.state_dict().items():
+            assert torch.equal(weight, after.state_dict()[name]), name
+    for kept, teacher_seed in (([0], 0), ([1], 1)):  # as many layers, but others, or those of another teacher
+        _, other, *_ = heal(build, kept, teacher_seed, heal_epochs=1)
+        assert not torch.equal(other.state_dict()[name], first[0].state_dict()[name])
+    training.discard_smaller(parameters)
+    assert not (parameters.run_dir / training.SMALLER).exists()
 
 
 def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting, tmp_path):

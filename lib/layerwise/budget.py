@@ -21,11 +21,12 @@ def plan(model: Model, trimmed: Model, ratio: float) -> Plan:
     """How a ratio is reached: by leaving out layers, else with a trimmed vocabulary too, else as nearly as that allows.
 
     Args:
-        model, trimmed: the same model with its whole vocabulary, and with only the tokens that its training saw.
+        model, trimmed: the same model with its whole vocabulary, and with only the tokens that its training saw; twice
+            the whole one where its vocabulary cannot be trimmed.
     """
     alone = layers_left(model, ratio)
     layers = alone or min(max(1, layers_left(trimmed, ratio, model.parameters)), model.layers)
     of = model if alone else trimmed
     stack = sum(of.parameters_per_layer)
     left = of.parameters - stack + layers * stack / of.layers
-    return Plan(ratio=ratio, layers=layers, trimmed=not alone, reached=model.parameters / left)
+    return Plan(ratio=ratio, layers=layers, trimmed=of.parameters < model.parameters, reached=model.parameters / left)

@@ -41,6 +41,8 @@ def versions(
 ) -> dict[bool, Version]:
     """The model as it is (False), and with the vocabulary that its training saw (True).
 
+    Where the tokenizer is none of the `tokenizers` library its vocabulary cannot be trimmed, and both are the same.
+
     Args:
         splits: the reviews to train on, to validate and to test with, by these names.
     """
@@ -50,7 +52,8 @@ def versions(
         return Version(tokenizer, model, tokens, classifier.batches(tokenizer, tokens["test"], batch_size))
 
     whole = version(tokenizer, model)
-    return {False: whole, True: version(*trim_vocabulary(tokenizer, model, whole.tokens["train"]))}
+    trimmed = version(*trim_vocabulary(tokenizer, model, whole.tokens["train"])) if tokenizer.is_fast else whole
+    return {False: whole, True: trimmed}
 
 
 def candidates(scores: dict[str, np.ndarray], table: Table, seed: int, heal: list[str]) -> dict[str, np.ndarray]:
@@ -142,7 +145,7 @@ def learned_anew(
         review = cost.typical_batch(train, 1)
         epochs = equal_epochs(parameters.heal_epochs, cost.macs(beginner, review), cost.macs(version.model, review))
         recipe = parameters.for_a_beginner(epochs)
-        training.train(beginner, version.tokenizer, train, validation, recipe, data_sha256)
+        beginner = training.learn_anew(beginner, version.tokenizer, train, validation, recipe, data_sha256)
         found[plan.ratio, ANEW, False] = classifier.correct(beginner, version.test)
     return found
 
@@ -211,14 +214,16 @@ def over_seeds(
         runs: by subject and seed, the result of stage 6 and its arrays: `whole` (N,), `right` (candidates, N).
 
     Returns:
-        A row a subject and candidate, with what it keeps of the whole model's accuracy, and what `noninferiority` says.
+        A row a subject and candidate: what it keeps of the whole model's accuracy, with an interval over the reviews
+        and the lowest and the highest of the seeds, and what `noninferiority` says.
     """
     rows = []
     for subject in dict.fromkeys(subject for subject, _ in runs):
-        whole, right = [], defaultdict(list)
+        whole, right, sizes = [], defaultdict(list), {}
         for (name, _), (result, arrays) in runs.items():
             if name == subject:
                 whole.append(arrays["whole"])
+                sizes |= {plan.ratio: plan.layers for plan in result.plans}
                 for candidate, mine in zip(result.candidates, arrays["right"], strict=True):
                     right[candidate.ratio, candidate.name, candidate.healed].append(mine)
         full = np.mean(whole, axis=0)
@@ -226,17 +231,21 @@ def over_seeds(
         for (ratio, name, is_healed), found in right.items():
             if len(found) == len(whole):  # where the vocabulary is trimmed alone, the ratio is another for each seed
                 judgement = judge(np.mean(found, axis=0), full, counts)
+                by_seed = np.mean(found, axis=1) / np.mean(whole, axis=1)
                 rows.append(
                     {
                         "subject": subject,
                         "seeds": len(whole),
                         "ratio": ratio,
+                        "layers": sizes.get(ratio),
                         "name": name,
                         "healed": is_healed,
                         "accuracy": judgement.accuracy.value,
                         "kept": judgement.retention.value,
                         "low": judgement.retention.low,
                         "high": judgement.retention.high,
+                        "lowest": by_seed.min(),
+                        "highest": by_seed.max(),
                         "p": judgement.p_value,
                     }
                 )
@@ -296,16 +305,12 @@ def trim_vocabulary(
     tokens come from are cut into the same ones as before, and the model gives them the same logits.
 
     Args:
+        tokenizer: of the `tokenizers` library.
         tokens: as `classifier.tokenize` returns them.
-
-    Raises:
-        InputError: the tokenizer is none of the `tokenizers` library.
     """
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         file = Path(folder) / "tokenizer.json"
-        if not file.is_file():
-            raise InputError(f"the vocabulary of a {type(tokenizer).__name__} cannot be trimmed: give a fast tokenizer")
         state = json.loads(file.read_text())
         places = {place for rows in tokens.iter(1000) for row in rows["input_ids"] for place in row}
         seen = {*tokenizer.convert_ids_to_tokens(sorted(places)), *tokenizer.all_special_tokens}

@@ -136,18 +136,19 @@ def timings(folders: dict[float, Path], tokens: Dataset, rounds: int = 7) -> lis
     ]
 
 
-def card(exported: Exported, whole: Interval, trained: TrainingResult, version: Version) -> ModelCard:
+def card(exported: Exported, choice: str, whole: Interval, trained: TrainingResult, version: Version) -> ModelCard:
     """The model card: what it is made of, what it learned from, what it was measured on, and its limits.
 
     Args:
+        choice: whose choice its layers are.
         whole: accuracy of the whole model on the test split.
         version: whose vocabulary it has.
     """
     data, described = trained.data, trained.model
     smaller = len(exported.layers) < described.layers
     layers = (
-        f"It keeps layers {', '.join(map(str, exported.layers))} of {described.layers}, and learned by distillation "
-        "from the whole model to do without the others."
+        f"Of layers 0 to {described.layers - 1} it keeps {', '.join(map(str, exported.layers))}, chosen by "
+        f"{choice.replace('_', ' ')}, and learned by distillation from the whole model to do without the others."
         if smaller
         else f"It has all {described.layers} layers."
     )

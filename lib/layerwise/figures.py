@@ -1,6 +1,6 @@
 """The book's figures, one function each. They draw what they are given and compute nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ from layerwise.fusion import RULES
 from layerwise.grading import blind
 from layerwise.results import (
     ANEW,
+    TRIMMED,
     Compression,
     CoreImportance,
     Fusion,
@@ -419,9 +420,44 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
         axes.set(title=title, xlabel="parameters of the whole model to those left")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("accuracy, test split")
-    right, left = (dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) for axes in panels[::-1])
-    handles = right | {label: handle for label, handle in left.items() if label not in right}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize="small")
+    _legend_below(figure, panels, columns=5)
+    return figure
+
+
+def kept(rows: list[dict]) -> Figure:
+    """What each subject keeps of its accuracy against the layers it keeps: choices and blind ones, healed and not."""
+    names = list(dict.fromkeys(row["subject"] for row in rows))
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(4.5 * len(names), 4.2), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, subject in zip(panels[0], names, strict=True):
+        mine = [row for row in rows if row["subject"] == subject and row["layers"] and row["name"] != TRIMMED]
+        main = list(dict.fromkeys(row["name"] for row in mine if row["healed"]))
+        rest = [row for row in mine if row["name"] not in main and blind(row["name"])]
+        axes.plot(
+            [row["layers"] for row in rest],
+            [row["kept"] for row in rest],
+            "_",
+            color="0.6",
+            label="other blind choices",
+        )
+        for name, style in _styles([*main, ANEW]).items():
+            for healed in (False, True):
+                line = sorted(
+                    (row for row in mine if (row["name"], row["healed"]) == (name, healed)),
+                    key=lambda row: row["layers"],
+                )
+                if line:
+                    found = [Interval(value=row["kept"], low=row["low"], high=row["high"], n=0) for row in line]
+                    label = name.replace("_", " ") + (", healed" if healed else "")
+                    look = style | {"linestyle": "-" if healed else ":"}
+                    _intervals(axes, [row["layers"] for row in line], found, label=label, **look)
+        axes.axhline(1, color="0.4", linewidth=1)
+        axes.set(title=subject, xlabel="layers kept")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0, 0].set_ylabel("share of the whole model's accuracy")
+    _legend_below(figure, panels[0], columns=3)
     return figure
 
 
@@ -454,6 +490,13 @@ def latency(result: Compression) -> Figure:
     panels[0, 0].set_ylabel("accuracy, test split")
     panels[0, -1].legend()
     return figure
+
+
+def _legend_below(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    """One legend for all panels, each label once, as it looks in the last of them that has it."""
+    shown = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    unique = {label: handle for handle, label in shown}
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def _intervals(axes: Axes, places: Sequence[float], found: list[Interval], **style) -> None:

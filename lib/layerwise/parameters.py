@@ -115,9 +115,9 @@ class Parameters(BaseModel):
         return self.model_copy(update={"base_model": base_model, "seed": seed})
 
     def for_a_beginner(self, epochs: int) -> "Parameters":
-        """Those to train a model of random weights with for so many epochs, whatever its validation says."""
+        """Those to train a model of random weights with for so many epochs."""
         own = self.learning_rate if self.base_model == "scratch" else SCRATCH_RECIPE["learning_rate"]
-        return self.model_copy(update={"epochs": epochs, "patience": epochs, "learning_rate": own})
+        return self.model_copy(update={"epochs": epochs, "learning_rate": own})
 
     @property
     def subject(self) -> str:

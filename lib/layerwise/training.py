@@ -32,7 +32,7 @@ from layerwise.terminal import progress
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
 TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
 TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
-HEALED = "healed"  # folder of a run in which healed models wait until the stage is done
+SMALLER = "smaller"  # folder of a run in which smaller models wait until the stage is done
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -80,7 +80,7 @@ def heal(
     """A student that kept some of its teacher's layers learns to do without the others (see `Distillation`).
 
     It sees the training reviews `heal_epochs` times; the weights of its best validation accuracy are kept. What was
-    healed before the run was killed is not healed again, until `discard_healed` is called.
+    healed before the run was killed is not healed again, until `discard_smaller` is called.
 
     Args:
         kept: the layers of the teacher that the student has, in their order.
@@ -90,22 +90,34 @@ def heal(
     Raises:
         InputError: the checkpoints cannot be written.
     """
-    digest = _fingerprint(student, parameters, data_sha256, kept, teacher.num_parameters())
-    folder = parameters.run_dir / HEALED / digest
-    healed = folder / "model"
-    if not healed.is_dir():
-        again = parameters.model_copy(update={"epochs": parameters.heal_epochs})
-        trainer = partial(Distillation, teacher=teacher, kept=kept)
-        _fit(trainer, folder / "checkpoints", student, tokenizer, train, validation, again, [])
-        student.save_pretrained(folder / "part")
-        (folder / "part").rename(healed)
-        shutil.rmtree(folder / "checkpoints")
-    return type(student).from_pretrained(healed)
+    weights = hashlib.sha256()
+    for weight in teacher.state_dict().values():
+        weights.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+    recipe = parameters.model_copy(update={"epochs": parameters.heal_epochs})
+    digest = _fingerprint(student, recipe, data_sha256, kept, weights.hexdigest())
+    trainer = partial(Distillation, teacher=teacher, kept=kept)
+    return _once(trainer, digest, student, tokenizer, train, validation, recipe)
 
 
-def discard_healed(parameters: Parameters) -> None:
+def learn_anew(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+    data_sha256: str,
+) -> PreTrainedModel:
+    """A small model of random weights learns from the labels alone, to be compared with one that was healed.
+
+    As with `heal`, and with the same arguments, the weights of the best validation accuracy are kept, until
+    `discard_smaller` is called.
+    """
+    return _once(Trainer, _fingerprint(model, parameters, data_sha256), model, tokenizer, train, validation, parameters)
+
+
+def discard_smaller(parameters: Parameters) -> None:
     """Once the stage has its results: forget the models that a killed run would have needed again."""
-    shutil.rmtree(parameters.run_dir / HEALED, ignore_errors=True)
+    shutil.rmtree(parameters.run_dir / SMALLER, ignore_errors=True)
 
 
 class Distillation(Trainer):
@@ -140,6 +152,26 @@ class Distillation(Trainer):
             mine, right = found.hidden_states[layer][real].float(), asked.hidden_states[state][real].float()
             loss = loss + F.mse_loss(mine, right) / right.var() / len(self._handed_on)
         return loss
+
+
+def _once(
+    trainer: type[Trainer] | partial,
+    digest: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+) -> PreTrainedModel:
+    """The model trained, or what was saved of it by this digest."""
+    folder = parameters.run_dir / SMALLER / digest
+    trained = folder / "model"
+    if not trained.is_dir():
+        _fit(trainer, folder / "checkpoints", model, tokenizer, train, validation, parameters, [])
+        model.save_pretrained(folder / "part")
+        (folder / "part").rename(trained)
+        shutil.rmtree(folder / "checkpoints")
+    return type(model).from_pretrained(trained)
 
 
 def _fit(
