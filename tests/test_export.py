@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
+from conftest import ROOT, make_model
 from test_compression import SEEN, learn
 
 from layerwise import export
@@ -29,6 +29,16 @@ def test_onnx_gives_the_logits_of_the_model_for_any_batch_length_and_padding(exp
         np.testing.assert_allclose(found["pytorch"], asked, atol=1e-5)
         np.testing.assert_allclose(found["onnx"], asked, atol=1e-4)
         assert 0 < np.abs(found["onnx_int8"] - asked).max() < 0.1 * np.abs(asked).max() + 0.1
+
+
+def test_no_file_that_leaves_names_a_folder_of_this_machine(exported):
+    _, _, folder = exported
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert {"config.json", "model.safetensors", "model.onnx", "model_int8.onnx"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        assert not [name for name in (ROOT, torch.__path__[0], folder) if str(name).encode() in content], file
+        assert b".py" not in content, file
 
 
 def test_a_folder_that_exists_is_not_overwritten(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard, ModelCardData
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
@@ -221,7 +222,7 @@ def _to_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: P
 
     traced, longest = Logits(), min(tokenizer.model_max_length, LONGEST)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=longest)}
-    torch.onnx.export(
+    program = torch.onnx.export(
         traced,
         _padded(tokenizer, 2, 8),
         input_names=list(INPUTS),
@@ -229,7 +230,9 @@ def _to_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: P
         dynamic_shapes=(axes, axes),
         dynamo=True,
         verbose=False,
-    ).save(file)
+    )
+    ClearMetadataAndDocStringPass()(program.model)  # which name the files on this machine that the model was traced in
+    program.save(file)
     run = _in_onnx(file)
     for size, length in ((1, 3), (3, longest)):  # other shapes than the one that was traced
         inputs = _padded(tokenizer, size, length)
