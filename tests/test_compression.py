@@ -12,6 +12,9 @@ from layerwise.adapter import LayerwiseAdapter
 from layerwise.budget import layers_left, plan
 from layerwise.compression import Version, trim_vocabulary
 from layerwise.errors import InputError
+from layerwise.fusion import RULES
+from layerwise.importance import METHODS
+from layerwise.parameters import CHOOSERS, Parameters
 from layerwise.results import Model, Plan
 from layerwise.subsets import evaluate, every
 
@@ -62,7 +65,7 @@ def described(vocabulary: int) -> Model:
 )
 def test_a_ratio_takes_fewer_layers_or_else_fewer_words_or_else_is_not_reached(words, ratio, layers, trimmed, left):
     whole = described(words)
-    expected = Plan(ratio=ratio, layers=layers, trimmed=trimmed, reached=whole.parameters / left)
+    expected = Plan(ratio=ratio, layers=layers, depth=12, trimmed=trimmed, reached=whole.parameters / left)
     assert plan(whole, described(10), ratio) == expected
 
 
@@ -70,26 +73,31 @@ def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
     """A tokenizer of all the texts, of which it cuts `UNSEEN` into tokens that `SEEN` is not made of."""
     model, trainer, options = {
         "bpe": (models.BPE(unk_token="<unk>"), trainers.BpeTrainer, {}),
+        "bytes": (models.BPE(), trainers.BpeTrainer, {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}),
         "wordpiece": (models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer, {}),
         "unigram": (models.Unigram(), trainers.UnigramTrainer, {"unk_token": "<unk>", "special_tokens": ["<unk>"]}),
     }[kind]
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel() if kind == "bytes" else pre_tokenizers.BertPreTokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     options = options | {"special_tokens": special} if special_first else options
-    tokenizer.train_from_iterator(20 * (SEEN + UNSEEN), trainer(vocab_size=200, show_progress=False, **options))
+    words = 400 if kind == "bytes" else 200
+    tokenizer.train_from_iterator(20 * (SEEN + UNSEEN), trainer(vocab_size=words, show_progress=False, **options))
     tokenizer.add_special_tokens(special)
-    first, last = (tokenizer.token_to_id(token) for token in ("<s>", "</s>"))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", first), ("</s>", last)]
-    )
+    first, last = ((token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>"))
+    template = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[first, last])
+    tokenizer.post_processor = {
+        "bytes": processors.RobertaProcessing(last, first),
+        "wordpiece": processors.BertProcessing(last, first),
+        "bpe": processors.Sequence([template]),
+    }.get(kind, template)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
 
 
-@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "wordpiece", "unigram"])
 @pytest.mark.parametrize(
     ("architecture", "special_first"),
     [("bert", False), ("llama", False), ("roberta", True)],  # RoBERTa counts its positions from the id of the padding
@@ -120,7 +128,35 @@ def test_a_tokenizer_of_its_own_keeps_its_vocabulary(tmp_path):
     found = compression.versions(tokenizer, model, {"train": reviews, "test": reviews}, batch_size=2)
     assert found[False] is found[True] and found[False].model is model
     whole = described(1000)
-    assert plan(whole, whole, 5.0) == Plan(ratio=5.0, layers=1, trimmed=False, reached=whole.parameters / 10_050)
+    assert plan(whole, whole, 5.0) == Plan(
+        ratio=5.0, layers=1, depth=12, trimmed=False, reached=whole.parameters / 10_050
+    )
+
+
+def test_what_is_trimmed_is_healed_and_learns_anew_with_its_own_tokens(tmp_path):
+    tokenizer = learn("bpe", special_first=True)
+    tokenizer.model_max_length = 30
+    model = make_model("roberta-prelayernorm", vocab_size=len(tokenizer))
+    reviews = Dataset.from_dict({"text": 4 * SEEN, "label": 4 * [0, 1, 1]})
+    splits = dict.fromkeys(("train", "validation"), reviews)
+    unseen = Dataset.from_dict({"text": UNSEEN, "label": [0, 1]})
+    versions = compression.versions(tokenizer, model, splits | {"test": unseen}, batch_size=2)
+    plans = [
+        Plan(ratio=ratio, layers=layers, depth=4, trimmed=trimmed, reached=ratio)
+        for ratio, layers, trimmed in ((2.0, 2, False), (3.0, 2, True), (4.0, 4, True))
+    ]
+    parameters = Parameters(runs=str(tmp_path), heal_epochs=1, batch_size=4, learning_rate=1e-3)
+    chosen = {"first": np.tri(5, 4, -1, dtype=bool)}
+    right, models = compression.healed(plans, versions, chosen, parameters, "sha256")
+    right |= compression.learned_anew(plans, versions, parameters, "sha256")
+    assert {key: len(each) for key, each in right.items()} == {
+        (ratio, name, name == "first"): 2 for ratio in (2.0, 3.0, 4.0) for name in ("first", results.ANEW)
+    }
+    words = {plan.ratio: len(versions[plan.trimmed].tokenizer) for plan in plans}
+    assert {ratio: found.config.vocab_size for ratio, found in models.items()} == words
+    assert words[3.0] < words[2.0] and [len(LayerwiseAdapter(found)) for found in models.values()] == [2, 2, 4]
+    for name, weight in models[4.0].state_dict().items():  # no layer left, no healing
+        assert torch.equal(weight, versions[True].model.state_dict()[name])
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +182,12 @@ def test_every_candidate_keeps_as_many_layers_as_it_is_asked_for(small):
         assert table.accuracy[table.rows(found["best_subset"][size])] == table.accuracy[table.sizes == size].max()
 
 
+def test_everyone_who_can_be_healed_is_known_before_anything_runs(small):
+    voted = [*RULES, "expert", *(f"{rule}_with_expert" for rule in RULES)]
+    found = compression.candidates(dict.fromkeys([*METHODS, *voted], np.arange(4)), small[1], seed=0, heal=[])
+    assert set(found) == set(CHOOSERS)
+
+
 def test_healing_the_choice_of_nobody_is_refused(small):
     with pytest.raises(InputError, match="'heal': nobody is called 'fischer'; choose among mine, first"):
         compression.candidates({"mine": np.arange(4)}, small[1], seed=0, heal=["mine", "fischer"])
@@ -154,7 +196,7 @@ def test_healing_the_choice_of_nobody_is_refused(small):
 def test_models_as_they_are_predict_what_a_model_of_their_layers_predicts(small):
     version, _ = small
     chosen = compression.candidates({"mine": np.array([0.1, 0.4, 0.2, 0.3])}, small[1], 0, [])
-    plans = [Plan(ratio=ratio, layers=k, trimmed=False, reached=ratio) for ratio, k in ((2.0, 2), (4.0, 1))]
+    plans = [Plan(ratio=ratio, layers=k, depth=4, trimmed=False, reached=ratio) for ratio, k in ((2.0, 2), (4.0, 1))]
     found = compression.unhealed(plans, {False: version, True: version}, chosen)
     assert len(found) == 2 * len(chosen)
     for (ratio, name, healed), right in found.items():
@@ -196,7 +238,7 @@ def test_a_model_is_not_inferior_where_the_interval_of_the_difference_ends_above
 
 
 def test_contrasts_are_differences_of_the_same_examples():
-    n, plans = 1000, [Plan(ratio=2.0, layers=1, trimmed=False, reached=2.0)]
+    n, plans = 1000, [Plan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
     right = {
         (2.0, "mine", False): 60,
         (2.0, "random_1", False): 50,
@@ -211,35 +253,53 @@ def test_contrasts_are_differences_of_the_same_examples():
     assert {name: round(interval.value, 6) for name, interval in found.items()} == expected
     alone = compression.contrasts(right, plans, ["mine"], grading.resamples(n, 500, seed=0))["2.0"]
     assert set(alone) == {"healing", "anew", "linear"}  # nobody blind was healed
+    whole = [plans[0].model_copy(update={"layers": 4})]  # all layers are left, so there is nothing to choose
+    assert set(compression.contrasts(right, whole, ["mine", "random_1"], grading.resamples(n, 500, seed=0))["2.0"]) == {
+        "healing",
+        "anew",
+        "linear",
+    }
 
 
-def of_a_seed(right: dict[str, np.ndarray], whole: np.ndarray) -> tuple[results.Compression, dict[str, np.ndarray]]:
-    counts, keys = grading.resamples(len(whole), 200, seed=0), {(2.0, name, True): mine for name, mine in right.items()}
-    found = compression.judged(keys, [Plan(ratio=2.0, layers=0, trimmed=False, reached=2.0)], {}, whole, counts)
+def of_a_seed(right: dict[tuple, np.ndarray], whole: np.ndarray) -> tuple[results.Compression, dict[str, np.ndarray]]:
+    plans = [Plan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
+    found = compression.judged(right, plans, {}, whole, grading.resamples(len(whole), 200, seed=0))
     arrays = {"whole": whole, "right": np.stack(list(right.values()))}
-    plans = [Plan(ratio=2.0, layers=1, trimmed=False, reached=2.0)]
     return results.Compression.model_construct(candidates=found, plans=plans), arrays
 
 
 def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
     rng = np.random.default_rng(0)
-    seeds = [of_a_seed({"mine": rng.random(500) < 0.8}, rng.random(500) < 0.9) for _ in range(3)]
-    runs = {("scratch", seed): found for seed, found in enumerate(seeds)} | {("minilm", 0): seeds[0]}
-    three, one = compression.over_seeds(runs, samples=200, seed=0)
-    shares = [np.mean([arrays[name] for _, arrays in seeds], axis=0) for name in ("right", "whole")]
-    assert (three["subject"], three["seeds"]) == ("scratch", 3) and (one["subject"], one["seeds"]) == ("minilm", 1)
-    assert three["kept"] == pytest.approx(shares[0].mean() / shares[1].mean())
-    alone = seeds[0][0].candidates[0]
-    assert (one["kept"], one["low"], one["high"], one["p"]) == (
-        alone.retention.value,
-        alone.retention.low,
-        alone.retention.high,
-        alone.p_value,
-    )
-    assert three["high"] - three["low"] < one["high"] - one["low"]  # three seeds say more than one
-    kept = [arrays["right"].mean() / arrays["whole"].mean() for _, arrays in seeds]
-    assert (three["lowest"], three["highest"]) == (pytest.approx(min(kept)), pytest.approx(max(kept)))
-    assert three["layers"] == 1 and one["lowest"] == one["highest"] == pytest.approx(one["kept"])
+    shares = {("mine", False): 0.7, ("mine", True): 0.8, ("random_1", False): 0.6, ("random_1", True): 0.75}
+    shares = {(2.0, *key): share for key, share in shares.items()} | {(2.0, results.ANEW, False): 0.7}
+    shares[None, results.LINEAR, False] = 0.9
+    seeds = [
+        of_a_seed({key: rng.random(500) < share for key, share in shares.items()}, rng.random(500) < 0.9)
+        for _ in range(3)
+    ]
+    (row, *_), contrasts = compression.over_seeds(seeds, samples=200, seed=0)
+    right, whole = (np.mean([arrays[name] for _, arrays in seeds], axis=0) for name in ("right", "whole"))
+    assert row["kept"] == pytest.approx(right[0].mean() / whole.mean()) and row["layers"] == 1
+    assert contrasts["2.0"]["choice_after"].value == pytest.approx((right[1] - right[3]).mean())
+    kept = [arrays["right"][0].mean() / arrays["whole"].mean() for _, arrays in seeds]
+    assert (row["lowest"], row["highest"]) == (pytest.approx(min(kept)), pytest.approx(max(kept)))
+
+    (alone, *_), _ = compression.over_seeds(seeds[:1], samples=200, seed=0)
+    first = seeds[0][0].candidates[0]
+    said = [first.retention.value, first.retention.low, first.retention.high, first.p_value]
+    assert [alone[name] for name in ("kept", "low", "high", "p")] == pytest.approx(said)
+    assert row["high"] - row["low"] < alone["high"] - alone["low"]  # three seeds say more than one
+
+
+def test_over_seeds_a_candidate_counts_only_where_all_seeds_have_it():
+    rng = np.random.default_rng(0)
+    keys = [(2.0, "mine", False), (2.0, "mine", True), (2.0, results.ANEW, False), (None, results.LINEAR, False)]
+    draws = [{key: rng.random(500) < 0.8 for key in keys} for _ in range(2)]
+    asked = {(2.0, "expert", False): rng.random(500) < 0.5} | draws[0]  # whose expert answered, before all others
+    seeds = [of_a_seed(asked, np.ones(500, dtype=bool)), of_a_seed(draws[1], np.ones(500, dtype=bool))]
+    rows, _ = compression.over_seeds(seeds, samples=200, seed=0)
+    assert [(row["ratio"], row["name"], row["healed"]) for row in rows] == keys
+    assert rows[0]["kept"] == pytest.approx(np.mean([draw[keys[0]].mean() for draw in draws]))
 
 
 def test_learning_anew_computes_as_much_as_healing_does():

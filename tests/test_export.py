@@ -6,7 +6,7 @@ import torch
 from conftest import ROOT, make_model
 from test_compression import SEEN, learn
 
-from layerwise import export
+from layerwise import classifier, export
 from layerwise.errors import InputError
 
 
@@ -48,6 +48,26 @@ def test_a_folder_that_exists_is_not_overwritten(tmp_path):
     with pytest.raises(InputError, match="the folder mine exists in .*: move it away, it is not overwritten"):
         export.export(tokenizer, make_model("bert", vocab_size=len(tokenizer)), tmp_path / "mine")
     assert [file.name for file in tmp_path.rglob("*")] == ["mine", "notes.txt"]
+
+
+def test_a_model_that_onnx_does_not_know_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise torch.onnx.OnnxExporterError("no such operation\nand a long report")
+
+    tokenizer = learn("bpe", special_first=True)
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(
+        InputError, match="^BertForSequenceClassification cannot be exported to ONNX: no such operation$"
+    ):
+        export.export(tokenizer, make_model("bert", vocab_size=len(tokenizer)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_in_half_precision_is_read_in_full(tmp_path):
+    tokenizer = learn("bpe", special_first=True)
+    model = make_model("bert", vocab_size=len(tokenizer)).bfloat16()
+    classifier.save(tokenizer, model, tmp_path / "half")
+    assert classifier.load(tmp_path / "half")[1].dtype == torch.float32
 
 
 def test_a_model_that_onnx_gets_wrong_is_not_exported(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
         ("fractions=[0.5,0.5,0.1,0.1,0.1]", "add up to 1, these add up to 1.3"),
         ("min_characters=100 max_characters=50", "min_characters 100 is above max_characters 50"),
         ("subjects=[]", "'subjects'"),
+        ("ratios=[2,0.5]", "'ratios.1': input should be greater than 1, not 0.5"),
+        ("heal=[fischer]", "'heal.0': input should be 'fisher', 'gradient', .*, not 'fischer'"),
         ("subjects=[a/x,b/x]", "two runs would share a folder"),
         ("layers", "'layers' is no name=value"),
     ],

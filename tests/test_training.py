@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_reviews
+from conftest import inputs_of, make_batch, make_model, make_reviews
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -218,25 +218,24 @@ def test_a_student_is_healed_towards_its_teacher_and_the_teacher_stays_as_it_was
         assert torch.equal(weight, teacher.state_dict()[name]), name
 
 
-def test_the_loss_of_healing_is_what_is_written_by_hand(setting, tmp_path):
-    _, build = setting
-    teacher, (_, tokenizer, train, *_) = build()
-    student = LayerwiseAdapter(teacher).keep([0])
-    batch = classifier.batches(tokenizer, train, 8)[0]
+def test_the_loss_of_healing_is_what_is_written_by_hand(tmp_path):
+    teacher, kept = make_model("roberta-prelayernorm", layers=4), [0, 2, 3]
+    student = LayerwiseAdapter(teacher).keep(kept)
+    batch = make_batch()
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    trainer = training.Distillation(student, arguments, teacher=teacher.eval(), kept=[0])
-    found = trainer.compute_loss(student.eval(), batch)
+    trainer = training.Distillation(student, arguments, teacher=teacher, kept=kept)
+    found = trainer.compute_loss(student.train(), batch)  # dropout is off all the same
 
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    mine, asked = (m(**inputs, output_hidden_states=True) for m in (student, teacher))
+    mine, asked = (m(**inputs_of(batch), output_hidden_states=True) for m in (student, teacher))
     soft, softened = ((out.logits / 2).softmax(1) for out in (asked, mine))
     by_hand = 4 * (soft * (soft / softened).log()).sum(1).mean()
-    # the only layer that was kept is to hand on what the head of the teacher gets: the state after its second layer
     real = batch["attention_mask"].bool()
-    gap = mine.hidden_states[1][real] - asked.hidden_states[2][real]
-    by_hand = by_hand + gap.square().mean() / asked.hidden_states[2][real].var()
+    # layer 0 is to hand on what layer 2 received, which is the state after layer 1, and so on up to the head
+    for after_kept, in_teacher in ((1, 2), (2, 3), (3, 4)):
+        state = asked.hidden_states[in_teacher][real]
+        by_hand = by_hand + (mine.hidden_states[after_kept][real] - state).square().mean() / state.var() / 3
     torch.testing.assert_close(found, by_hand)
-    whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1])
+    whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1, 2, 3])
     assert whole.compute_loss(teacher, batch).item() == pytest.approx(0, abs=1e-6)  # nothing is left to learn
 
 

@@ -29,4 +29,10 @@ def plan(model: Model, trimmed: Model, ratio: float) -> Plan:
     of = model if alone else trimmed
     stack = sum(of.parameters_per_layer)
     left = of.parameters - stack + layers * stack / of.layers
-    return Plan(ratio=ratio, layers=layers, trimmed=of.parameters < model.parameters, reached=model.parameters / left)
+    return Plan(
+        ratio=ratio,
+        layers=layers,
+        depth=model.layers,
+        trimmed=of.parameters < model.parameters,
+        reached=model.parameters / left,
+    )

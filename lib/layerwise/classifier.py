@@ -70,7 +70,7 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **NAMES
+            folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **NAMES
         )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -110,6 +110,8 @@ def healed(
 ) -> tuple[dict[tuple, np.ndarray], dict[float, PreTrainedModel]]:
     """Whether the predictions are right after healing, and the healed models of the first of those whose choice it is.
 
+    Where all layers are left there is nothing to heal.
+
     Returns:
         (N,) bool by ratio, name and True; a model a ratio.
     """
@@ -120,9 +122,10 @@ def healed(
         for name, layers in chosen.items():
             kept = np.flatnonzero(layers[plan.layers]).tolist()
             student = LayerwiseAdapter(version.model).keep(kept)
-            student = training.heal(
-                student, version.model, kept, version.tokenizer, train, validation, parameters, data_sha256
-            )
+            if plan.layers < plan.depth:
+                student = training.heal(
+                    student, version.model, kept, version.tokenizer, train, validation, parameters, data_sha256
+                )
             found[plan.ratio, name, True] = classifier.correct(student, version.test)
             models.setdefault(plan.ratio, student)
     return found, models
@@ -171,7 +174,7 @@ def judge(right: np.ndarray, whole: np.ndarray, counts: np.ndarray) -> Judgement
     """
     found, full = (grading.resampled(each.astype(float), counts) for each in (right, whole))
     return Judgement(
-        accuracy=results.estimate(found, len(whole)),
+        accuracy=results.accuracy(right) if right.dtype == bool else results.estimate(found, len(whole)),
         retention=results.estimate(found / full, len(whole)),
         difference=results.estimate(found - full, len(whole)),
         p_value=noninferiority(right, whole),
@@ -206,50 +209,50 @@ def judged(
 
 
 def over_seeds(
-    runs: dict[tuple[str, int], tuple[Compression, dict[str, np.ndarray]]], samples: int, seed: int
-) -> list[dict]:
-    """Every candidate over all seeds of a subject: for each test review, the share of seeds that are right.
+    runs: list[tuple[Compression, dict[str, np.ndarray]]], samples: int, seed: int
+) -> tuple[list[dict], dict[str, dict[str, Interval]]]:
+    """Every smaller model of a subject over all its seeds: a review counts with the share of seeds that are right.
 
     Args:
-        runs: by subject and seed, the result of stage 6 and its arrays: `whole` (N,), `right` (candidates, N).
+        runs: a seed, the result of stage 6 and its arrays: `whole` (N,), `right` (candidates, N).
 
     Returns:
-        A row a subject and candidate: what it keeps of the whole model's accuracy, with an interval over the reviews
-        and the lowest and the highest of the seeds, and what `noninferiority` says.
+        A row a candidate: what it keeps of the whole model's accuracy, with an interval over the reviews and the lowest
+        and the highest of the seeds, and what `noninferiority` says; and the `contrasts`.
     """
+    first = runs[0][0]
+    whole = np.stack([arrays["whole"] for _, arrays in runs]).astype(float)
+    of_seeds = [
+        {(c.ratio, c.name, c.healed): mine for c, mine in zip(result.candidates, arrays["right"], strict=True)}
+        for result, arrays in runs
+    ]
+    right = {  # an expert, say, may have answered for some of the seeds only
+        key: np.stack([each[key] for each in of_seeds]) for key in of_seeds[0] if all(key in each for each in of_seeds)
+    }
+    sizes = {plan.ratio: plan.layers for plan in first.plans}
+    counts = grading.resamples(whole.shape[1], samples, seed)
     rows = []
-    for subject in dict.fromkeys(subject for subject, _ in runs):
-        whole, right, sizes = [], defaultdict(list), {}
-        for (name, _), (result, arrays) in runs.items():
-            if name == subject:
-                whole.append(arrays["whole"])
-                sizes |= {plan.ratio: plan.layers for plan in result.plans}
-                for candidate, mine in zip(result.candidates, arrays["right"], strict=True):
-                    right[candidate.ratio, candidate.name, candidate.healed].append(mine)
-        full = np.mean(whole, axis=0)
-        counts = grading.resamples(len(full), samples, seed)
-        for (ratio, name, is_healed), found in right.items():
-            if len(found) == len(whole):  # where the vocabulary is trimmed alone, the ratio is another for each seed
-                judgement = judge(np.mean(found, axis=0), full, counts)
-                by_seed = np.mean(found, axis=1) / np.mean(whole, axis=1)
-                rows.append(
-                    {
-                        "subject": subject,
-                        "seeds": len(whole),
-                        "ratio": ratio,
-                        "layers": sizes.get(ratio),
-                        "name": name,
-                        "healed": is_healed,
-                        "accuracy": judgement.accuracy.value,
-                        "kept": judgement.retention.value,
-                        "low": judgement.retention.low,
-                        "high": judgement.retention.high,
-                        "lowest": by_seed.min(),
-                        "highest": by_seed.max(),
-                        "p": judgement.p_value,
-                    }
-                )
-    return rows
+    for (ratio, name, is_healed), mine in right.items():
+        judgement = judge(mine.mean(0), whole.mean(0), counts)
+        by_seed = mine.mean(1) / whole.mean(1)
+        rows.append(
+            {
+                "seeds": len(runs),
+                "ratio": ratio,
+                "layers": sizes.get(ratio),
+                "name": name,
+                "healed": is_healed,
+                "accuracy": judgement.accuracy.value,
+                "kept": judgement.retention.value,
+                "low": judgement.retention.low,
+                "high": judgement.retention.high,
+                "lowest": by_seed.min(),
+                "highest": by_seed.max(),
+                "p": judgement.p_value,
+            }
+        )
+    names = list(dict.fromkeys(candidate.name for candidate in first.candidates if candidate.healed))
+    return rows, contrasts({key: mine.mean(0) for key, mine in right.items()}, first.plans, names, counts)
 
 
 def noninferiority(right: np.ndarray, whole: np.ndarray) -> float:
@@ -269,17 +272,19 @@ def contrasts(
     """Paired differences of accuracy at each ratio: what the choice of layers and what healing are worth.
 
     Args:
-        right: (N,) a model, by ratio, name and whether it was healed.
+        right: (N,) a model, by ratio, name and whether it was healed: right or not, or the share of seeds that are.
         names: whose choices were healed. The first is asked about; those that look at nothing are compared with it.
         counts: (R, N), of `grading.resamples`.
 
     Returns:
-        By ratio and then by name: `choice_before` and `choice_after` healing, less the mean of the blind choices;
-        `healing`, after less before; `anew`, healed less learned anew; `linear`, healed less the linear classifier.
+        By ratio and then by name: `choice_before` and `choice_after` healing, less the mean of the blind choices, where
+        there is a choice to make; `healing`, after less before; `anew`, healed less learned anew; `linear`, healed less
+        the linear classifier.
     """
     choice, blind = names[0], [name for name in names if grading.blind(name)]
     found = {}
-    for ratio in (plan.ratio for plan in plans):
+    for plan in plans:
+        ratio = plan.ratio
         before, after = (right[ratio, choice, is_healed] for is_healed in (False, True))
         pairs = {
             "healing": (after, before),
@@ -287,7 +292,7 @@ def contrasts(
             "linear": (after, right[None, LINEAR, False]),
         }
         for name, mine, is_healed in (("choice_before", before, False), ("choice_after", after, True)):
-            if blind and choice not in blind:
+            if blind and choice not in blind and plan.layers < plan.depth:
                 pairs[name] = (mine, np.mean([right[ratio, other, is_healed] for other in blind], axis=0))
         found[str(ratio)] = {
             name: results.estimate(grading.resampled(mine.astype(float) - other, counts), counts.shape[1])

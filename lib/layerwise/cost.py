@@ -32,7 +32,7 @@ def macs(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> int:
 def latencies(calls: dict[str, Callable[[], object]], rounds: int = 7) -> dict[str, tuple[float, float, float]]:
     """Milliseconds a call on one thread, measured in turn: the median of the rounds, and their quartiles.
 
-    Whatever else the machine does meanwhile slows all of them alike.
+    In turn, so that whatever else the machine does meanwhile comes upon all of them.
     """
     timers = {name: Timer("call()", globals={"call": call}) for name, call in calls.items()}
     taken = {name: [] for name in calls}

@@ -16,7 +16,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from layerwise import classifier, compression, cost
 from layerwise.compression import Version
@@ -48,7 +48,7 @@ def export(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: P
     In 8 bits the weights are rounded channel by channel, and activations as they come (dynamic quantization).
 
     Raises:
-        InputError: the folder exists, or cannot be written.
+        InputError: the folder exists or cannot be written, or ONNX does not know an operation of the model.
     """
     refuse_existing(folder)
     part = folder.with_name(f"{folder.name}.part")
@@ -65,6 +65,9 @@ def export(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: P
         part.rename(folder)
     except OSError as error:
         raise InputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{type(model).__name__} cannot be exported to ONNX: {reason}") from error
     finally:
         logging.disable(logging.NOTSET)
 
@@ -108,21 +111,18 @@ def measure(
     )
 
 
-def timings(folders: dict[float, Path], tokens: Dataset, rounds: int = 7) -> list[Timing]:
+def timings(folders: dict[float, tuple[Path, Dataset]], rounds: int = 7) -> list[Timing]:
     """How long a batch of 1 and of 32 typical reviews takes each model in each runtime, measured in turn.
 
     Args:
-        folders: of `export`, by ratio.
-        tokens: as `classifier.tokenize` returns them; which tokens they are makes no difference to the time.
+        folders: of `export`, by ratio, each with reviews as its own tokenizer cuts them.
     """
-    calls = {}
-    for ratio, folder in folders.items():
-        vocabulary = AutoConfig.from_pretrained(folder).vocab_size
-        for name, run in runtimes(folder).items():
-            for size in BATCHES:
-                batch = cost.typical_batch(tokens, size)
-                batch["input_ids"].clamp_(max=vocabulary - 1)
-                calls[ratio, name, size] = partial(run, batch)
+    calls = {
+        (ratio, name, size): partial(run, cost.typical_batch(tokens, size))
+        for ratio, (folder, tokens) in folders.items()
+        for name, run in runtimes(folder).items()
+        for size in BATCHES
+    }
     return [
         Timing(
             ratio=ratio,
@@ -153,12 +153,14 @@ def card(exported: Exported, choice: str, whole: Interval, trained: TrainingResu
         if smaller
         else f"It has all {described.layers} layers."
     )
-    words = len(version.tokenizer)
+    words = version.model.config.vocab_size
     trimmed = (
-        f" Its vocabulary holds only the {words:,} tokens that training saw."
+        f" Its vocabulary is trimmed to the {words:,} tokens that its training texts are made of, of "
+        f"{described.vocabulary_size:,}."
         if words < described.vocabulary_size
         else ""
     )
+    size = described.parameters / exported.parameters
     rows = "\n".join(
         f"| {FILES[runtime]} | {_percent(found.accuracy)} | {_percent(found.retention)} | "
         f"{exported.bytes[runtime] / 1e6:.2f} |"
@@ -174,7 +176,7 @@ def card(exported: Exported, choice: str, whole: Interval, trained: TrainingResu
     return ModelCard(f"""---
 {header.to_yaml()}
 ---
-# {described.base_model}, {described.parameters / exported.parameters:.2f} times smaller
+# {described.base_model}{f", {size:.2f} times smaller" if size > 1 else ""}
 
 It calls a product review negative or positive. {layers}{trimmed}
 

@@ -402,6 +402,8 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
     for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
         for place, (name, style) in enumerate(styles.items()):
             mine = [c for c in shown if c.name == name and (c.healed or not c.layers) == learned]
+            if not mine:
+                continue
             ratios = [reached[candidate.ratio] * (1 + 0.004 * (place - len(styles) / 2)) for candidate in mine]
             found = [candidate.accuracy for candidate in mine]
             label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
@@ -417,6 +419,11 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
         ):
             axes.axhspan(interval.low, interval.high, color=colour, alpha=0.12, linewidth=0)
             axes.axhline(interval.value, color=colour, linewidth=1, label=label)
+        for plan in result.plans:
+            if plan.trimmed:
+                place = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "bottom", "ha": "right"}
+                axes.axvline(plan.reached, color="0.5", linestyle=":", linewidth=1)
+                axes.text(plan.reached, 0.02, "vocabulary trimmed", fontsize="x-small", color="0.3", **place)
         axes.set(title=title, xlabel="parameters of the whole model to those left")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("accuracy, test split")
@@ -428,7 +435,7 @@ def kept(rows: list[dict]) -> Figure:
     """What each subject keeps of its accuracy against the layers it keeps: choices and blind ones, healed and not."""
     names = list(dict.fromkeys(row["subject"] for row in rows))
     figure, panels = plt.subplots(
-        1, len(names), figsize=(4.5 * len(names), 4.2), sharey=True, layout="constrained", squeeze=False
+        1, len(names), figsize=(max(7, 4.5 * len(names)), 4.2), sharey=True, layout="constrained", squeeze=False
     )
     for axes, subject in zip(panels[0], names, strict=True):
         mine = [row for row in rows if row["subject"] == subject and row["layers"] and row["name"] != TRIMMED]

@@ -4,7 +4,7 @@ import json
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,16 @@ DATA_PARAMETERS = ("source", "reviews", "balanced", "min_characters", "max_chara
 # Training from nothing needs many passes at a high rate; a pretrained model needs few at a low one.
 SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
 PRETRAINED_RECIPE = {"epochs": 3, "learning_rate": 1e-4}
+
+# Whose choices of layers there are: importance methods, fusions, an expert, the table of sub-networks, and blind ones.
+CHOOSERS = (
+    *("fisher", "gradient", "ablation", "mutual_information", "conductance", "shap"),
+    *("influence", "block_influence", "uncertainty", "patching"),
+    *("borda", "reciprocal_rank", "kemeny"),
+    *("expert", "borda_with_expert", "reciprocal_rank_with_expert", "kemeny_with_expert"),
+    *("greedy", "best_subset"),
+    *("first", "last", "even", "random_1", "random_2", "random_3", "random_4", "random_5"),
+)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -73,7 +83,7 @@ class Parameters(BaseModel):
     ratios: list[Annotated[float, Field(gt=1, le=1000)]] = Field(
         [1.35, 1.8, 2.5, 4.0], min_length=1, description="of compression: parameters of the whole model to those kept"
     )
-    heal: list[str] = Field(
+    heal: list[Literal[CHOOSERS]] = Field(
         ["best_subset", "borda", "first", "random_1"],
         min_length=1,
         description="whose choices of layers are healed; the models of the first are exported",

@@ -82,14 +82,15 @@ class TrainingResult(BaseModel):
 
 
 class ComparisonResult(BaseModel):
-    """Stage 8: a row a run, a row a run and method, the agreement of seeds by subject and method, and a row for each
-    subject and smaller model over all seeds."""
+    """Stage 8: a row a run, a row a run and method, the agreement of seeds by subject and method; over all seeds of a
+    subject, a row a smaller model and the contrasts between them."""
 
     stage: Literal["8_comparison"] = "8_comparison"
     rows: list[dict]
     grades: list[dict]
     seed_tau: dict[str, dict[str, float]]
-    compression: list[dict] = []  # runs that were recorded before there was a stage 6 have none
+    compression: list[dict]
+    contrasts: dict[str, dict[str, dict[str, Interval]]]
     provenance: Provenance
 
 
@@ -282,10 +283,11 @@ class GroundTruth(BaseModel):
 
 
 class Plan(BaseModel):
-    """How a ratio of parameters is reached: so many layers, of the whole vocabulary or of a trimmed one."""
+    """How a ratio of parameters is reached: so many layers of all, with the whole vocabulary or with a trimmed one."""
 
     ratio: float
     layers: int
+    depth: int
     trimmed: bool
     reached: float
 
@@ -338,7 +340,7 @@ class Timing(BaseModel):
 
 
 class Compression(BaseModel):
-    """Stage 6. `choice` is whose layers are healed and exported; all but `timings` is the same when it is repeated."""
+    """Stage 6. `choice` is whose models are exported; all but `timings` is the same when it is repeated."""
 
     stage: Literal["6_compression"] = "6_compression"
     choice: str

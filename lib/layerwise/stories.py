@@ -14,6 +14,7 @@ from layerwise.results import (
     GroundTruth,
     Interval,
     LanguageModel,
+    Plan,
 )
 
 SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
@@ -244,18 +245,18 @@ def depth_need(truth: GroundTruth) -> str:
     )
 
 
-def plans_story(result: Compression, depth: int) -> str:
+def plans_story(plans: list[Plan]) -> str:
     """How each ratio is reached, and which is not."""
-    said = _list([f"{plan.layers} at {plan.ratio:g}x" for plan in result.plans])
-    sentences = [f"Of {depth} layers {said} are left."]
-    trimmed = [f"{plan.ratio:g}x" for plan in result.plans if plan.trimmed]
-    if trimmed:
+    said = _list([f"{plan.layers} at {plan.ratio:g}x" for plan in plans])
+    sentences = [f"Of {plans[0].depth} layers {said} are left."]
+    if trimmed := [plan.ratio for plan in plans if plan.trimmed]:
         sentences.append(
-            f"Leaving out layers alone does not reach {_and(trimmed)}: there the vocabulary is trimmed too."
+            f"Leaving out layers alone does not reach {_ratios(trimmed)}: there the vocabulary is trimmed too, which "
+            "leaves room for more layers."
         )
-    for plan in result.plans:
+    for plan in plans:
         if plan.reached < plan.ratio:
-            sentences.append(f"Even so {plan.ratio:g}x cannot be reached; the nearest is {plan.reached:.2f}x.")
+            sentences.append(f"{plan.ratio:g}x cannot be reached; the nearest is {plan.reached:.2f}x.")
     return " ".join(sentences)
 
 
@@ -274,22 +275,29 @@ def retention_story(result: Compression) -> str:
     )
 
 
-def choice_story(result: Compression) -> str:
+def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]]) -> str:
     """Whether it matters which layers are kept, before healing and after, as far as the intervals tell."""
-    ratios = [ratio for ratio, found in result.contrasts.items() if "choice_after" in found]
+    ratios = [ratio for ratio, found in contrasts.items() if "choice_after" in found]
     if not ratios:
         return "No choice that looks at nothing was healed beside it, so there is nothing to compare with."
-    verdicts = []
+    better, details = {}, []
     for when in ("before", "after"):
-        found = {ratio: result.contrasts[ratio][f"choice_{when}"] for ratio in ratios}
-        better = [ratio for ratio in ratios if found[ratio].low > 0]
+        found = {ratio: contrasts[ratio][f"choice_{when}"] for ratio in ratios}
+        better[when] = [ratio for ratio in ratios if found[ratio].low > 0]
         worse = [ratio for ratio in ratios if found[ratio].high < 0]
         said = _list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios])
-        verdict = f"shown to be better at {_ratios(better)}" + (f", worse at {_ratios(worse)}" if worse else "")
-        verdicts.append(
-            f"{when.capitalize()} healing its accuracy less that of blind choices is, in points, {said}: {verdict}."
+        verdict = f"shown to be better at {_ratios(better[when])}" + (f", worse at {_ratios(worse)}" if worse else "")
+        details.append(
+            f"{when.capitalize()} healing, the accuracy of {_and([choice])} less that of blind choices is, in points, "
+            f"{said}: {verdict}."
         )
-    return f"The choice of {_and([result.choice])}. " + " ".join(verdicts)
+    verdict = {
+        (True, True): "Yes, before healing, and after it still.",
+        (True, False): "Before healing, yes; after it the choice no longer makes a difference that these reviews show.",
+        (False, True): "Only after healing.",
+        (False, False): "No difference is shown, neither before healing nor after it.",
+    }[bool(better["before"]), bool(better["after"])]
+    return f"{verdict} {' '.join(details)}"
 
 
 def rivals_story(result: Compression) -> str:

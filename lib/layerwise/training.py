@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
+from layerwise import classifier
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters
@@ -126,7 +127,8 @@ class Distillation(Trainer):
     Each layer that was kept is to hand on what the next kept one received in the teacher, and so to make up for the
     layers that were between them; the last one is to hand on what the teacher's head received. The loss is the
     divergence of the softened predictions (Hinton et al., 2015) plus the squared error of the hidden states
-    (Jiao et al., 2020), as a share of their variance and without padding.
+    (Jiao et al., 2020), as a share of their variance and without padding. Dropout is off in both: a student whose own
+    states are noisy cannot meet exact ones, and the teacher's answers are what keeps it from overfitting.
     """
 
     def __init__(self, *args, teacher: PreTrainedModel, kept: list[int], **kwargs):
@@ -138,6 +140,7 @@ class Distillation(Trainer):
         if return_outputs:  # evaluation asks for the labels, not for the teacher
             return super().compute_loss(model, inputs, return_outputs)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        model.eval()  # at every step, as the Trainer turns dropout on again
         found = model(**inputs, output_hidden_states=True)
         with torch.no_grad(), self.accelerator.autocast():
             asked = self._teacher(**inputs, output_hidden_states=True)
@@ -168,7 +171,7 @@ def _once(
     trained = folder / "model"
     if not trained.is_dir():
         _fit(trainer, folder / "checkpoints", model, tokenizer, train, validation, parameters, [])
-        model.save_pretrained(folder / "part")
+        classifier.save(tokenizer, model, folder / "part")
         (folder / "part").rename(trained)
         shutil.rmtree(folder / "checkpoints")
     return type(model).from_pretrained(trained)
