@@ -6,16 +6,30 @@ from scipy import stats
 
 from layerwise.fusion import agreement
 from layerwise.results import (
+    Candidate,
+    Compression,
     CoreImportance,
     Interval,
+    Plan,
     Provenance,
     Pruned,
     Stability,
+    Timing,
     accuracy,
     difference,
     intervals,
 )
-from layerwise.stories import depth_story, pruning_story, thirds_story, verdict
+from layerwise.stories import (
+    choice_story,
+    depth_story,
+    plans_story,
+    pruning_story,
+    retention_story,
+    rivals_story,
+    speed_story,
+    thirds_story,
+    verdict,
+)
 
 
 def test_the_accuracy_interval_is_wilson_s():
@@ -127,3 +141,74 @@ def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who
 def test_agreement_of_a_ranking_with_itself_is_one_and_with_its_reverse_minus_one():
     found = agreement({"a": [1, 2, 3], "b": [10, 20, 30], "c": [3, 2, 1]})
     assert found["a", "b"] == pytest.approx(1) and found["a", "c"] == found["b", "c"] == pytest.approx(-1)
+
+
+def interval(low: float, high: float) -> Interval:
+    return Interval(value=(low + high) / 2, low=low, high=high, n=100)
+
+
+def test_the_story_of_ratios_names_those_that_need_fewer_words_and_those_that_cannot_be_reached():
+    plans = [
+        Plan(ratio=1.5, layers=3, depth=6, trimmed=False, reached=1.6),
+        Plan(ratio=9.0, layers=1, depth=6, trimmed=True, reached=5.25),
+    ]
+    assert plans_story(plans[:1]) == "Of 6 layers 3 at 1.5x are left."
+    assert plans_story(plans).endswith(
+        "does not reach 9x: there the vocabulary is trimmed too, which leaves room for more layers. "
+        "9x cannot be reached; the nearest is 5.25x."
+    )
+
+
+def test_the_story_of_the_choice_says_where_it_is_shown_to_help_and_where_not():
+    contrasts = {
+        "1.5": {"choice_before": interval(0.01, 0.03), "choice_after": interval(-0.01, 0.01)},
+        "3.0": {"choice_before": interval(0.02, 0.04), "choice_after": interval(-0.03, -0.01)},
+        "4.0": {"healing": interval(0, 1)},  # of all layers there is nothing to choose
+    }
+    assert choice_story("best_subset", contrasts) == (
+        "Before healing it is shown to help at 1.5x and 3x, after healing at none (and to harm at 3x). "
+        "The accuracy of best subset less that of blind choices, in points: "
+        "before +2.0 (+1.0 to +3.0) at 1.5x and +3.0 (+2.0 to +4.0) at 3x; "
+        "after +0.0 (-1.0 to +1.0) at 1.5x and -2.0 (-3.0 to -1.0) at 3x."
+    )
+    assert choice_story("best_subset", {"4.0": contrasts["4.0"]}).startswith(
+        "No choice that looks at nothing was healed"
+    )
+
+
+def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do():
+    def candidate(ratio: float, p_value: float, name: str = "best_subset") -> Candidate:
+        shares = {
+            "accuracy": interval(0.8, 0.9),
+            "retention": interval(0.97, 0.99),
+            "difference": interval(-0.03, -0.01),
+        }
+        return Candidate(name=name, ratio=ratio, layers=[0], healed=True, p_value=p_value, **shares)
+
+    result = Compression.model_construct(
+        choice="best_subset",
+        plans=[Plan(ratio=ratio, layers=1, depth=6, trimmed=False, reached=ratio) for ratio in (2.0, 3.0)],
+        candidates=[candidate(2.0, 0.024), candidate(3.0, 0.026), candidate(3.0, 0.001, "first")],
+        contrasts={
+            "2.0": {"anew": interval(0.01, 0.03), "linear": interval(-0.02, 0.02)},
+            "3.0": {"anew": interval(-0.01, 0.03), "linear": interval(-0.04, -0.02)},
+        },
+        timings=[
+            Timing(ratio=r, runtime=name, batch=1, milliseconds=ms, low=ms, high=ms, reviews_per_second=1000 / ms)
+            for r, name, ms in (
+                (1, "pytorch", 8),
+                (1, "onnx", 4),
+                (3, "pytorch", 2),
+                (3, "onnx", 2),
+                (3, "onnx_int8", 1),
+            )
+        ],
+    )
+    kept = retention_story(result)
+    assert "98.0% at 2x (97.0% to 99.0%)" in kept and kept.endswith("lose less than one point, p below 0.025: 2x.")
+    anew, linear = rivals_story(result).split(". Healed")[0], rivals_story(result)
+    assert "Shown to be better at 2x, worse at none" in anew and linear.endswith("better at none, worse at 3x.")
+    speed = speed_story(result, 3.0)
+    assert (
+        "4.0 times as fast in PyTorch and 2.0 times in onnxruntime at a batch of 1" in speed and "8.0 times as" in speed
+    )

@@ -280,24 +280,17 @@ def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]]) -> str:
     ratios = [ratio for ratio, found in contrasts.items() if "choice_after" in found]
     if not ratios:
         return "No choice that looks at nothing was healed beside it, so there is nothing to compare with."
-    better, details = {}, []
+    helps, said = [], []
     for when in ("before", "after"):
         found = {ratio: contrasts[ratio][f"choice_{when}"] for ratio in ratios}
-        better[when] = [ratio for ratio in ratios if found[ratio].low > 0]
+        better = [ratio for ratio in ratios if found[ratio].low > 0]
         worse = [ratio for ratio in ratios if found[ratio].high < 0]
-        said = _list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios])
-        verdict = f"shown to be better at {_ratios(better[when])}" + (f", worse at {_ratios(worse)}" if worse else "")
-        details.append(
-            f"{when.capitalize()} healing, the accuracy of {_and([choice])} less that of blind choices is, in points, "
-            f"{said}: {verdict}."
-        )
-    verdict = {
-        (True, True): "Yes, before healing, and after it still.",
-        (True, False): "Before healing, yes; after it the choice no longer makes a difference that these reviews show.",
-        (False, True): "Only after healing.",
-        (False, False): "No difference is shown, neither before healing nor after it.",
-    }[bool(better["before"]), bool(better["after"])]
-    return f"{verdict} {' '.join(details)}"
+        helps.append(_ratios(better) + (f" (and to harm at {_ratios(worse)})" if worse else ""))
+        said.append(_list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios]))
+    return (
+        f"Before healing it is shown to help at {helps[0]}, after healing at {helps[1]}. The accuracy of "
+        f"{_and([choice])} less that of blind choices, in points: before {said[0]}; after {said[1]}."
+    )
 
 
 def rivals_story(result: Compression) -> str:
