@@ -31,6 +31,22 @@ def test_a_recorded_result_has_the_layout_of_its_stage_and_its_provenance(file):
     assert not any("/" in str(value) for value in found.provenance.parameters.values())
 
 
+@pytest.mark.parametrize(("subject", "seeds"), [("scratch", 3), ("minilm", 1)])
+def test_the_recorded_table_of_compression_is_that_of_its_seeds(subject, seeds):
+    folder = ROOT / "results" / "compression" / subject
+    rows = json.loads((folder / "8_comparison.json").read_text())["compression"]
+    runs = [
+        results.Compression.model_validate_json((folder / f"seed{seed}" / "6_compression.json").read_text())
+        for seed in range(seeds)
+    ]
+    assert {(row["subject"], row["seeds"]) for row in rows} == {(subject, seeds)}
+    for row, *candidates in zip(rows, *(run.candidates for run in runs), strict=True):
+        assert {(c.name, c.ratio, c.healed) for c in candidates} == {(row["name"], row["ratio"], row["healed"])}
+        kept = [candidate.retention.value for candidate in candidates]
+        assert (row["lowest"], row["highest"]) == (pytest.approx(min(kept)), pytest.approx(max(kept)))
+        assert row["accuracy"] == pytest.approx(sum(c.accuracy.value for c in candidates) / seeds)
+
+
 def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed():
     rows = json.loads((ROOT / "results" / "electronics" / "8_comparison.json").read_text())["grades"]
     runs = {(row["subject"], row["seed"]) for row in rows}

@@ -89,8 +89,8 @@ class ComparisonResult(BaseModel):
     rows: list[dict]
     grades: list[dict]
     seed_tau: dict[str, dict[str, float]]
-    compression: list[dict]
-    contrasts: dict[str, dict[str, dict[str, Interval]]]
+    compression: list[dict] = []  # none in runs that were recorded before there was a stage 6
+    contrasts: dict[str, dict[str, dict[str, Interval]]] = {}
     provenance: Provenance
 
 
