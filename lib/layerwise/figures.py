@@ -400,11 +400,13 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
     shown = [c for c in result.candidates if c.ratio in reached]
     styles = _styles(list(dict.fromkeys(candidate.name for candidate in shown)))
     for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
-        for place, (name, style) in enumerate(styles.items()):
-            mine = [c for c in shown if c.name == name and (c.healed or not c.layers) == learned]
-            if not mine:
-                continue
-            ratios = [reached[candidate.ratio] * (1 + 0.004 * (place - len(styles) / 2)) for candidate in mine]
+        drawn = {
+            name: [c for c in shown if c.name == name and (c.healed or not c.layers) == learned] for name in styles
+        }
+        drawn = {name: mine for name, mine in drawn.items() if mine}
+        for place, (name, mine) in enumerate(drawn.items()):
+            style = styles[name]
+            ratios = [reached[candidate.ratio] * (1 + 0.003 * (place - len(drawn) / 2)) for candidate in mine]
             found = [candidate.accuracy for candidate in mine]
             label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
             if name in main or learned:
