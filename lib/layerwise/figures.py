@@ -14,7 +14,6 @@ from layerwise.fusion import RULES
 from layerwise.grading import blind
 from layerwise.results import (
     ANEW,
-    TRIMMED,
     Compression,
     CoreImportance,
     Fusion,
@@ -440,7 +439,7 @@ def kept(rows: list[dict]) -> Figure:
         1, len(names), figsize=(max(7, 4.5 * len(names)), 4.2), sharey=True, layout="constrained", squeeze=False
     )
     for axes, subject in zip(panels[0], names, strict=True):
-        mine = [row for row in rows if row["subject"] == subject and row["layers"] and row["name"] != TRIMMED]
+        mine = [row for row in rows if row["subject"] == subject and row["layers"]]
         main = list(dict.fromkeys(row["name"] for row in mine if row["healed"]))
         rest = [row for row in mine if row["name"] not in main and blind(row["name"])]
         axes.plot(
