@@ -29,7 +29,8 @@ with tempfile.TemporaryDirectory() as folder:
     folders = {ratio: Path(folder) / f"{ratio:g}x" for ratio in (1.0, RATIO)}
     export.export(tokenizer, model, folders[1.0])
     export.export(tokenizer, adapter.keep(range(plan.layers)), folders[RATIO])
-    timings = export.timings(folders, classifier.tokenize(tokenizer, load(parameters, "test")), ROUNDS)
+    tokens = classifier.tokenize(tokenizer, load(parameters, "test"))
+    timings = export.timings({ratio: (folder, tokens) for ratio, folder in folders.items()}, ROUNDS)
 
 print(f"{whole.parameters:,} parameters; {plan.layers} of {whole.layers} layers are {plan.reached:.2f} times fewer")
 taken = {(timing.runtime, timing.batch, timing.ratio): timing for timing in timings}
