@@ -422,9 +422,9 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
             axes.axhline(interval.value, color=colour, linewidth=1, label=label)
         for plan in result.plans:
             if plan.trimmed:
-                place = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "bottom", "ha": "right"}
+                place = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "top", "ha": "right"}
                 axes.axvline(plan.reached, color="0.5", linestyle=":", linewidth=1)
-                axes.text(plan.reached, 0.02, "vocabulary trimmed", fontsize="x-small", color="0.3", **place)
+                axes.text(plan.reached, 0.98, "vocabulary trimmed", fontsize="x-small", color="0.3", **place)
         axes.set(title=title, xlabel="parameters of the whole model to those left")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("accuracy, test split")
