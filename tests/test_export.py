@@ -10,13 +10,14 @@ from layerwise import classifier, export
 from layerwise.errors import InputError
 
 
-@pytest.fixture(params=["bert", "roberta-prelayernorm", "llama", "gpt2"])
-def exported(request, tmp_path):
+@pytest.fixture(scope="module", params=["bert", "roberta-prelayernorm", "llama", "gpt2"])
+def exported(request, tmp_path_factory):
     tokenizer = learn("bpe", special_first=True)
     tokenizer.model_max_length = 30
     model = make_model(request.param, vocab_size=len(tokenizer))
-    export.export(tokenizer, model, tmp_path / "out")
-    return tokenizer, model, tmp_path / "out"
+    folder = tmp_path_factory.mktemp("export") / "out"
+    export.export(tokenizer, model, folder)
+    return tokenizer, model, folder
 
 
 def test_onnx_gives_the_logits_of_the_model_for_any_batch_length_and_padding(exported):
