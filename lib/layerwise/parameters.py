@@ -20,6 +20,10 @@ DATA_PARAMETERS = ("source", "reviews", "balanced", "min_characters", "max_chara
 SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
 PRETRAINED_RECIPE = {"epochs": 3, "learning_rate": 1e-4}
 
+BEGINNER_RATE = (
+    2e-4  # of a pretrained architecture that learns from nothing: its layers bear less than those from scratch
+)
+
 # Whose choices of layers there are: importance methods, fusions, an expert, the table of sub-networks, and blind ones.
 CHOOSERS = (
     *("fisher", "gradient", "ablation", "mutual_information", "conductance", "shap"),
@@ -126,7 +130,7 @@ class Parameters(BaseModel):
 
     def for_a_beginner(self, epochs: int) -> "Parameters":
         """Those to train a model of random weights with for so many epochs."""
-        own = self.learning_rate if self.base_model == "scratch" else SCRATCH_RECIPE["learning_rate"]
+        own = self.learning_rate if self.base_model == "scratch" else BEGINNER_RATE
         return self.model_copy(update={"epochs": epochs, "learning_rate": own})
 
     @property
