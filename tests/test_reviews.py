@@ -5,7 +5,7 @@ import os
 import pytest
 from conftest import make_reviews
 
-from layerwise import assets, reviews
+from layerwise import assets, reviews, sources
 from layerwise.errors import InputError
 from layerwise.parameters import SPLITS, Parameters
 from layerwise.reviews import load, prepare
@@ -123,7 +123,7 @@ def test_many_reviews_fit_into_little_memory(tmp_path, monkeypatch):
     duckdb.execute(f"""
         copy (select 1.0 + 4 * (i % 2) as rating, i || repeat(' some words ' || i, 60) as text, 'B' || i // 3 as asin
               from range(100000) t(i)) to '{file}' (format parquet, row_group_size 10000)""")
-    monkeypatch.setattr(reviews, "MEMORY_LIMIT", "80MB")
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", "80MB")
     report = prepare(parameters_for(tmp_path, source=str(file), max_characters=2000))
     assert sum(split.reviews for split in report.splits.values()) == report.filters[-1].left > 90_000
 

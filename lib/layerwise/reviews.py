@@ -1,27 +1,20 @@
 """Reviews: read from a source, cleaned, described and split. All of it is SQL in DuckDB, out of core."""
 
-import hashlib
-import json
-import tempfile
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from pydantic import BaseModel
 
-from layerwise import assets
+from layerwise import assets, sources
 from layerwise.errors import InputError
-from layerwise.parameters import DATA_PARAMETERS, SPLITS, Parameters, project_path
+from layerwise.parameters import DATA_PARAMETERS, SPLITS, Parameters
+from layerwise.sources import Filter, quoted, sha256
 
-# Amazon Reviews 2023 (Hou et al., 2024) at the revision this project was written against.
-HUB = (
-    "hf://datasets/McAuley-Lab/Amazon-Reviews-2023@2b6d039ed471f2ba5fd2acb718bf33b0a7e5598e"
-    "/raw/review_categories/Electronics.jsonl"
-)
-MEMORY_LIMIT = "4GB"
+HUB = f"{sources.AMAZON}/raw/review_categories/Electronics.jsonl"
+COLUMNS = {"rating": pa.float64(), "text": pa.string(), "parent_asin": pa.string(), "timestamp": pa.int64()}
 LABELS = ("negative", "positive")
 LANGUAGE_TEXTS = 100_000  # the languages are counted in so many texts at the most, spread over the source
 SMALLEST_CLASS = 2  # reviews of each class that a split needs at the least
@@ -35,14 +28,6 @@ FUNCTION_WORDS = {
 }
 
 
-class Filter(BaseModel):
-    """What one rule dropped, and how many reviews it left."""
-
-    name: str
-    dropped: int
-    left: int
-
-
 class SplitSize(BaseModel):
     """Reviews and positive reviews of a split."""
 
@@ -50,14 +35,12 @@ class SplitSize(BaseModel):
     positive: int
 
 
-class QualityReport(BaseModel):
+class QualityReport(sources.Report):
     """What the reviews are like: all of the source as it came, but `lengths` and `splits` of what was kept.
 
     `languages` are a guess, from function words, in up to 100,000 texts spread over the source.
     """
 
-    source: str
-    source_sha256: str
     rows: int
     unique_text_ratio: float
     ratings: dict[float, int]
@@ -68,8 +51,6 @@ class QualityReport(BaseModel):
     lengths: dict[int, int]
     median_length: float
     splits: dict[str, SplitSize]
-    sha256: str
-    made_with: dict
 
 
 def prepare(parameters: Parameters) -> QualityReport:
@@ -84,26 +65,14 @@ def prepare(parameters: Parameters) -> QualityReport:
     Raises:
         InputError: the source cannot be read, or does not hold what the parameters ask for.
     """
-    folder = parameters.reviews_dir
-    made_with = parameters.model_dump(include=set(DATA_PARAMETERS))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _fetch(parameters.source, folder)
-        made_with |= {"source": file.name, "code_sha256": _sha256(Path(__file__))}
-        source_sha256 = _sha256(file)
-        if (folder / "quality.json").is_file():
-            made = json.loads((folder / "quality.json").read_text())
-            if (made["made_with"], made["source_sha256"]) == (made_with, source_sha256):
-                return QualityReport.model_validate(made)
-        report = QualityReport(
-            source=file.name, source_sha256=source_sha256, made_with=made_with, **_prepare(parameters, file, folder)
-        )
-        (folder / "quality.json").write_text(report.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"cannot write the reviews to {error.filename or folder}: {error.strerror or error}"
-        ) from error
-    return report
+    code = sha256(Path(__file__), Path(sources.__file__))
+    return sources.once(
+        QualityReport,
+        parameters.reviews_dir,
+        lambda: _fetch(parameters.source, parameters.reviews_dir),
+        parameters.model_dump(include=set(DATA_PARAMETERS)) | {"code_sha256": code},
+        lambda file: _prepare(parameters, file, parameters.reviews_dir),
+    )
 
 
 def load(parameters: Parameters, split: str) -> Dataset:
@@ -136,76 +105,42 @@ def _fetch(source: str, folder: Path) -> Path:
     if source == "embedded":
         return assets.amazon_sentences()
     if source == "hub":
-        return _stream(HUB, folder / "hub.parquet")
-    file = project_path(source)
-    if not file.is_file():
-        raise InputError(f"there is no file {source!r}; source is embedded, hub, or a .parquet, .csv or .jsonl file")
-    return file
-
-
-def _stream(url: str, target: Path) -> Path:
-    """Stream the reviews at `url` into a parquet file, a batch at a time, unless an earlier run already did."""
-    columns = ["rating", "text", "parent_asin", "timestamp"]
-    schema = pa.schema(zip(columns, [pa.float64(), pa.string(), pa.string(), pa.int64()], strict=True))
-    part = target.with_suffix(".part")
-    if not target.exists():
-        try:
-            rows = load_dataset("json", data_files=url, split="train", streaming=True).select_columns(columns)
-            with pq.ParquetWriter(part, schema) as writer:
-                for batch in rows.with_format("arrow").iter(batch_size=50_000):
-                    writer.write_table(batch.cast(schema))
-        except Exception as error:  # the hub's client raises dozens of kinds, all of which mean the same to the reader
-            raise InputError(
-                f"cannot stream {url} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); is there a network?"
-            ) from error
-        part.rename(target)
-    return target
+        return sources.stream("json", [HUB], COLUMNS, folder / "hub.parquet")
+    return sources.local("source", source, "embedded, hub")
 
 
 def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
     """Writes the splits; returns what the report says of them."""
-    config = {"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False}
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as scratch,  # tables on disk: memory holds only what is worked on
-        duckdb.connect(f"{scratch}/reviews.duckdb", config=config) as db,
-    ):
-        try:
-            _read(db, file)
-            before = _describe_source(db)
-            filters = _clean(db, parameters)
-            _sample(db, parameters)
-            _split(db, parameters)
-            splits = _write(db, Path(scratch))
-        except duckdb.Error as error:
-            raise InputError(f"cannot read {file.name} as reviews: {str(error).splitlines()[0]}") from error
+    with sources.reading(file, "reviews", folder) as (db, scratch):
+        _read(db, file)
+        before = _describe_source(db)
+        filters = _clean(db, parameters)
+        _sample(db, parameters)
+        _split(db, parameters)
+        splits = _write(db, scratch)
         (folder / "quality.json").unlink(missing_ok=True)  # earlier splits stand until all of the new ones do
         for name in SPLITS:
-            (Path(scratch) / f"{name}.parquet").replace(folder / f"{name}.parquet")
+            (scratch / f"{name}.parquet").replace(folder / f"{name}.parquet")
         return before | {
             "filters": filters,
             "lengths": dict(_pairs(db, "select length(text) // 25 * 25, count(*) from split group by 1 order by 1")),
             "median_length": db.execute("select median(length(text)) from split").fetchone()[0],
             "splits": splits,
-            "sha256": _sha256(*(folder / f"{name}.parquet" for name in SPLITS)),
+            "sha256": sha256(*(folder / f"{name}.parquet" for name in SPLITS)),
         }
 
 
 def _read(db: duckdb.DuckDBPyConnection, file: Path) -> None:
     """The table `raw` (number, text, score, product, year, negative, positive) of a file in any known layout."""
-    path = _quoted(file)
     if file.suffix == ".txt":  # the embedded sentences: their review stands in for the product
         db.execute(f"""
             create table raw as
             select row_number() over () as number, text, score, split_part(id, '_', 1) as product,
                    null::int as year, score <= -0.5 as negative, score >= 0.5 as positive
-            from read_csv('{path}', delim = '\t', header = false, quote = '', escape = '',
+            from read_csv('{quoted(file)}', delim = '\t', header = false, quote = '', escape = '',
                           columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
         return
-    readers = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}')", ".jsonl": "read_json('{}')"}
-    if file.suffix not in readers:
-        raise InputError(f"cannot tell what {file.name} is: its name should end in {', '.join(readers)}")
-    source = readers[file.suffix].format(path)
-    columns = [column for column, *_ in db.execute(f"describe select * from {source}").fetchall()]
+    source, columns = sources.table(db, file)
     for needed in ("text", "rating"):
         if needed not in columns:
             raise InputError(f"{file.name} has no column {needed!r}; its columns are {', '.join(columns)}")
@@ -265,12 +200,7 @@ def _clean(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> list[Filter
         f"over {parameters.max_characters} characters": f"length(text) > {parameters.max_characters}",
         "text seen before": f"number not in (select min(number) from clean group by {_KEY})",
     }
-    filters, left = [], db.execute("select count(*) from clean").fetchone()[0]
-    for name, rule in rules.items():
-        dropped = db.execute(f"delete from clean where {rule}").fetchone()[0]
-        left -= dropped
-        filters.append(Filter(name=name, dropped=dropped, left=left))
-    return filters
+    return sources.drop(db, "clean", rules)
 
 
 def _plain(text: str) -> str:
@@ -340,22 +270,9 @@ def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, SplitSize]:
     for name in SPLITS:
         db.execute(f"""
             copy (select text, label, product from split where split = '{name}' order by md5(text))
-            to '{_quoted(folder / name)}.parquet' (format parquet, row_group_size 10000)""")
+            to '{quoted(folder / name)}.parquet' (format parquet, row_group_size 10000)""")
     return sizes
 
 
 def _pairs(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple]:
     return db.execute(query).fetchall()
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _sha256(*files: Path) -> str:
-    """Of one file after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            hashlib.file_digest(stream, lambda: digest)
-    return digest.hexdigest()
