@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from papermill import inspect_notebook
 
+from layerwise import interactions
 from layerwise.errors import InputError
 from layerwise.parameters import load_profile
 from layerwise.reviews import prepare
@@ -21,8 +22,9 @@ try:
     RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
     for folder in (RUNS[0].profile_dir, Path("_build"), Path("book/stages")):
         folder.mkdir(parents=True, exist_ok=True)
-    # Once for all subjects and seeds, and before any of them: reviews that cannot be used must not touch what was made.
+    # Once for all subjects and seeds, and before any of them: data that cannot be used must not touch what was made.
     prepare(RUNS[0])
+    interactions.prepare(RUNS[0])
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
 except OSError as error:
@@ -36,7 +38,7 @@ STAGES = [
     "5_ground_truth",
     "6_compression",
 ]
-ONCE = ["4_llama", "8_comparison"]  # for all subjects and seeds
+ONCE = ["4_llama", "7_recommender", "8_comparison"]  # for all subjects and seeds
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
@@ -218,6 +220,23 @@ rule compression:
     params: parameters=lambda wildcards: parameters("6_compression", wildcards)
     log: f"{RUN}/6_compression.log"
     threads: THREADS
+    shell: EXECUTE
+
+
+rule recommender:
+    input:
+        modules("notebooks/7_recommender.ipynb"),
+        f"{ROOT}/interactions/quality.json",
+        [f"{ROOT}/{run.subject}/seed{run.seed}/5_ground_truth.json" for run in RUNS],
+        notebook="notebooks/7_recommender.ipynb",
+    output:
+        notebook=f"{ROOT}/7_recommender.ipynb",
+        result=f"{ROOT}/7_recommender.json",
+        arrays=f"{ROOT}/7_recommender.npz",
+        models=directory(f"{ROOT}/recommender/models"),
+    params: parameters=parameters("7_recommender", ())
+    log: f"{ROOT}/7_recommender.log"
+    threads: workflow.cores
     shell: EXECUTE
 
 

@@ -115,7 +115,7 @@ def main() -> None:
         model(**inputs_of(batch))
     with PeakMemory() as tree:
         subsets.evaluate(adapter, [batch], kept)
-    result = table.log_p.nbytes + table.correct.nbytes
+    result = table.log_p.nbytes + table.gain.nbytes
     print(f"peak of tensors: one forward pass {once.peak / MIB:.1f} MiB, the table {tree.peak / MIB:.1f} MiB,")
     print(f"its values {result / MIB:.1f} MiB; without those {(tree.peak - result) / once.peak:.2f} forward passes")
 

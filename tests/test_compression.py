@@ -7,7 +7,7 @@ from scipy import stats
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from layerwise import compression, grading, results
+from layerwise import compression, grading, results, training
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.budget import layers_left, plan
 from layerwise.compression import Version, trim_vocabulary
@@ -164,7 +164,7 @@ def small():
     """A model of four layers, its table on a few examples, and itself as a version with those to test on."""
     model = make_model("roberta-prelayernorm")
     batches = [make_batch(seed=seed, examples=12) for seed in range(3)]
-    version = Version(None, model, {}, batches)
+    version = Version(None, training.classification(None), model, {}, batches)
     return version, evaluate(LayerwiseAdapter(model), batches, every(4))
 
 

@@ -8,15 +8,15 @@ from layerwise.fusion import agreement
 
 
 def graded(table, order):
-    return grading.grade(table, table.accuracy[:, None], subsets.nested(np.array(order))[None])
+    return grading.grade(table, table.mean_gain[:, None], subsets.nested(np.array(order))[None])
 
 
 def test_regret_and_percentile_equal_a_naive_count():
     table = make_table(5, examples=9)
     found = graded(table, [3, 1, 0, 4, 2])
     for size in range(1, 5):
-        mine = table.accuracy[table.rows(subsets.nested(np.array([3, 1, 0, 4, 2])))[size]]
-        pool = table.accuracy[table.sizes == size].tolist()
+        mine = table.mean_gain[table.rows(subsets.nested(np.array([3, 1, 0, 4, 2])))[size]]
+        pool = table.mean_gain[table.sizes == size].tolist()
         pool.remove(mine)
         worse = sum(other < mine for other in pool) + sum(other == mine for other in pool) / 2
         assert found.percentile[size - 1, 0] == pytest.approx(worse / len(pool))
@@ -25,7 +25,7 @@ def test_regret_and_percentile_equal_a_naive_count():
 
 def test_the_best_choice_has_no_regret_and_beats_all_others_and_the_worst_beats_none():
     table = make_table(3, examples=7)
-    table.correct[:] = np.arange(7) < (table.kept @ [4, 2, 1])[:, None]  # layer 0 matters most
+    table.gain[:] = np.arange(7) < (table.kept @ [4, 2, 1])[:, None]  # layer 0 matters most
     best, worst = graded(table, [0, 1, 2]), graded(table, [2, 1, 0])
     assert best.regret.max() == 0 and best.percentile.min() == 1
     assert worst.percentile.max() == 0 and worst.regret.min() > 0
@@ -33,7 +33,7 @@ def test_the_best_choice_has_no_regret_and_beats_all_others_and_the_worst_beats_
 
 def test_the_mean_grade_of_all_choices_is_the_grade_of_chance():
     table = make_table(4, examples=11)
-    chance = grading.grade_of_chance(table, table.accuracy[:, None])
+    chance = grading.grade_of_chance(table, table.mean_gain[:, None])
     for size in range(1, 4):
         each = []
         for row in np.flatnonzero(table.sizes == size):
@@ -52,7 +52,7 @@ def test_each_resample_grades_its_own_choice_on_its_own_reviews():
     found = grading.grade(table, worth, subsets.nested(orders))
     for r, order in enumerate(orders):
         drawn = np.repeat(np.arange(30), counts[r])
-        accuracy = table.correct[:, drawn].mean(1)
+        accuracy = table.gain[:, drawn].mean(1)
         rows = table.rows(subsets.nested(order))
         for size in range(1, 4):
             pool = accuracy[table.sizes == size]
@@ -89,7 +89,7 @@ def test_a_method_that_knows_the_truth_is_graded_above_the_one_that_has_it_upsid
     draw = np.random.default_rng(0)
     table = make_table(6, examples=300)
     worth_of_layers = np.array([5, 4, 3, 2, 1, 0])
-    table.correct[:] = draw.random(table.correct.shape) < (table.kept @ worth_of_layers / 15)[:, None]
+    table.gain[:] = draw.random(table.gain.shape) < (table.kept @ worth_of_layers / 15)[:, None]
     counts = grading.resamples(300, samples=200, seed=0)
     worth = grading.worth(table, counts)
     noisy = worth_of_layers + draw.normal(scale=0.5, size=(50, 6))

@@ -34,7 +34,7 @@ def test_shared_beginnings_give_the_values_of_separate_forward_passes(architectu
     for row, kept in enumerate(table.kept):
         log_p, correct = log_p_of(adapter, batch, kept)
         np.testing.assert_allclose(table.log_p[row], log_p, atol=1e-5)
-        np.testing.assert_array_equal(table.correct[row], correct)
+        np.testing.assert_array_equal(table.gain[row], correct)
 
 
 def test_twelve_layers_give_the_values_of_4096_separate_forward_passes():
@@ -127,12 +127,12 @@ def test_best_greedy_and_leave_one_out_equal_naive_searches():
 
 
 def vars_of(table):
-    return table.kept, table.correct, table.log_p
+    return table.kept, table.gain, table.log_p
 
 
 def test_the_best_choice_by_luck_is_worth_no_more_than_chance_on_other_examples():
     table = make_table(8, examples=2000)  # every choice is right 60 times in 100
-    assert table.accuracy[subsets.best(table, 4)] > 0.62
+    assert table.mean_gain[subsets.best(table, 4)] > 0.62
     assert subsets.held_out_best(table, 4) == pytest.approx(0.6, abs=0.02)
 
 

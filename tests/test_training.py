@@ -32,9 +32,13 @@ def setting(tmp_path):
         train, validation = load(parameters, "train"), load(parameters, "validation")
         tokenizer, model = classifier.build(parameters, train)
         tokens = [classifier.tokenize(tokenizer, split) for split in (train, validation)]
-        return model, (model, tokenizer, *tokens, parameters, quality.sha256)
+        return model, (model, training.classification(tokenizer), *tokens, parameters, quality.sha256)
 
     return parameters, build
+
+
+def tokenizer_of(task):
+    return task.trainer.keywords["data_collator"].tokenizer
 
 
 class Killed(Exception):
@@ -104,8 +108,8 @@ def test_the_weights_that_are_left_are_those_of_the_best_validation_accuracy(set
     _, build = setting
     model, arguments = build()
     log = training.train(*arguments)
-    tokenizer, validation = arguments[1], arguments[3]
-    found = classifier.correct(model, classifier.batches(tokenizer, validation)).mean()
+    task, validation = arguments[1], arguments[3]
+    found = task.gains(model, classifier.batches(tokenizer_of(task), validation)).mean()
     assert found == pytest.approx(max(row["eval_accuracy"] for row in log if "eval_accuracy" in row))
 
 
@@ -148,7 +152,8 @@ def test_a_model_that_does_not_exist_is_named(monkeypatch):
 
 def test_a_saved_subject_loads_with_its_tokenizer_and_gives_the_same_logits(setting, tmp_path):
     _, build = setting
-    model, (_, tokenizer, tokens, *_) = build()
+    model, (_, task, tokens, *_) = build()
+    tokenizer = tokenizer_of(task)
     classifier.save(tokenizer, model, tmp_path / "model")
     again, loaded = classifier.load(tmp_path / "model")
     (batch, *_), (other, *_) = (classifier.batches(t, tokens.take(5)) for t in (tokenizer, again))
@@ -167,7 +172,7 @@ def test_the_linear_baseline_beats_chance_on_separable_texts(setting):
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
 def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_path):
     parameters, build = setting
-    _, (_, tokenizer, *_) = build()
+    tokenizer = tokenizer_of(build()[1][1])
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(tokenizer),
@@ -186,7 +191,8 @@ def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_
     subject = parameters.model_copy(update={"base_model": str(tmp_path / "mine"), "epochs": 1})
     tokenizer, model = classifier.build(subject, load(subject, "train"))
     tokens = {split: classifier.tokenize(tokenizer, load(subject, split)) for split in ("train", "analysis")}
-    log = training.train(model, tokenizer, tokens["train"], tokens["analysis"], subject, "")
+    task = training.classification(tokenizer)
+    log = training.train(model, task, tokens["train"], tokens["analysis"], subject, "")
     assert tokenizer.model_max_length == 48 and len(log[0]["layer_gradient_norms"]) == 3
     batches = classifier.batches(tokenizer, tokens["analysis"])
     assert importance.score("fisher", LayerwiseAdapter(model), batches).shape == (len(tokens["analysis"]), 3)
@@ -194,14 +200,14 @@ def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_
 
 def heal(build, kept, teacher_seed=0, **changes):
     """A teacher, its student healed, and a batch of the reviews that both know."""
-    teacher, (_, tokenizer, *tokens, parameters, sha256) = build()
+    teacher, (_, task, *tokens, parameters, sha256) = build()
     torch.manual_seed(teacher_seed)
     with torch.no_grad():  # opinions that take both layers
         for weight in teacher.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     student = LayerwiseAdapter(teacher).keep(kept)
-    healed = training.heal(student, teacher, kept, tokenizer, *tokens, parameters.model_copy(update=changes), sha256)
-    return teacher, healed, classifier.batches(tokenizer, tokens[0], 64)[0]
+    healed = training.heal(student, teacher, kept, task, *tokens, parameters.model_copy(update=changes), sha256)
+    return teacher, healed, classifier.batches(tokenizer_of(task), tokens[0], 64)[0]
 
 
 def test_a_student_is_healed_towards_its_teacher_and_the_teacher_stays_as_it_was(setting, tmp_path):
@@ -262,7 +268,7 @@ def test_what_was_learned_before_a_kill_is_not_learned_again(setting, monkeypatc
 
 def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting, tmp_path):
     parameters, build = setting
-    _, (_, tokenizer, *_) = build()
+    tokenizer = tokenizer_of(build()[1][1])
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     config = AutoConfig.for_model("bert", **sizes, vocab_size=len(tokenizer), num_labels=5)
     for kind in (AutoModelForCausalLM, AutoModelForSequenceClassification):

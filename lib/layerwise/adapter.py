@@ -12,6 +12,11 @@ from transformers import Cache, PreTrainedModel
 from layerwise.errors import InputError
 
 
+def inputs(batch: dict[str, torch.Tensor], device: torch.device | None = None) -> dict[str, torch.Tensor]:
+    """What a model takes of a batch: all but the `labels` and the products `seen`, which its output is judged by."""
+    return {name: value.to(device) for name, value in batch.items() if name not in ("labels", "seen")}
+
+
 class Unrolled:
     """The forward pass of one batch, to be gone through layer by layer, in any order and as often as one likes.
 
@@ -19,7 +24,7 @@ class Unrolled:
 
     Args:
         adapter: of a model with a head that returns logits.
-        batch: the model's inputs; `labels` are left aside.
+        batch: the model's `inputs`, and what else there is.
 
     Attributes:
         entering: the hidden states that enter the stack.
@@ -27,7 +32,7 @@ class Unrolled:
 
     def __init__(self, adapter: "LayerwiseAdapter", batch: dict[str, torch.Tensor]):
         self._adapter = adapter
-        self._inputs = {name: value.to(adapter.device) for name, value in batch.items() if name != "labels"}
+        self._inputs = inputs(batch, adapter.device)
         self._others = []  # what else than hidden states each layer is called with
         entering = []
 

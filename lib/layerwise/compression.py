@@ -31,6 +31,7 @@ class Version(NamedTuple):
     """The whole model with one of its vocabularies, and the splits as its tokenizer cuts them."""
 
     tokenizer: PreTrainedTokenizerBase
+    task: training.Task
     model: PreTrainedModel
     tokens: dict[str, Dataset]
     test: list[dict[str, torch.Tensor]]
@@ -49,7 +50,8 @@ def versions(
 
     def version(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Version:
         tokens = {name: classifier.tokenize(tokenizer, split) for name, split in splits.items()}
-        return Version(tokenizer, model, tokens, classifier.batches(tokenizer, tokens["test"], batch_size))
+        task = training.classification(tokenizer)
+        return Version(tokenizer, task, model, tokens, classifier.batches(tokenizer, tokens["test"], batch_size))
 
     whole = version(tokenizer, model)
     trimmed = version(*trim_vocabulary(tokenizer, model, whole.tokens["train"])) if tokenizer.is_fast else whole
@@ -85,7 +87,7 @@ def candidates(scores: dict[str, np.ndarray], table: Table, seed: int, heal: lis
 def unhealed(
     plans: list[Plan], versions: dict[bool, Version], chosen: dict[str, np.ndarray]
 ) -> dict[tuple, np.ndarray]:
-    """Whether the predictions of the smaller models are right as they are: (N,) bool by ratio, name and False."""
+    """What the predictions of the smaller models gain as they are: (N,) by ratio, name and False."""
     found = {}
     for trimmed, version in versions.items():
         kept = {
@@ -96,8 +98,8 @@ def unhealed(
         }
         if kept:
             different = np.unique(np.stack(list(kept.values())), axis=0)
-            table = subsets.evaluate(LayerwiseAdapter(version.model), version.test, different)
-            found |= {key: table.correct[table.rows(layers)] for key, layers in kept.items()}
+            table = subsets.evaluate(LayerwiseAdapter(version.model), version.test, different, version.task.gain)
+            found |= {key: table.gain[table.rows(layers)] for key, layers in kept.items()}
     return found
 
 
@@ -108,12 +110,12 @@ def healed(
     parameters: Parameters,
     data_sha256: str,
 ) -> tuple[dict[tuple, np.ndarray], dict[float, PreTrainedModel]]:
-    """Whether the predictions are right after healing, and the healed models of the first of those whose choice it is.
+    """What the predictions gain after healing, and the healed models of the first of those whose choice it is.
 
     Where all layers are left there is nothing to heal.
 
     Returns:
-        (N,) bool by ratio, name and True; a model a ratio.
+        (N,) by ratio, name and True; a model a ratio.
     """
     found, models = {}, {}
     for plan in plans:
@@ -124,9 +126,9 @@ def healed(
             student = LayerwiseAdapter(version.model).keep(kept)
             if plan.layers < plan.depth:
                 student = training.heal(
-                    student, version.model, kept, version.tokenizer, train, validation, parameters, data_sha256
+                    student, version.model, kept, version.task, train, validation, parameters, data_sha256
                 )
-            found[plan.ratio, name, True] = classifier.correct(student, version.test)
+            found[plan.ratio, name, True] = version.task.gains(student, version.test)
             models.setdefault(plan.ratio, student)
     return found, models
 
@@ -148,8 +150,8 @@ def learned_anew(
         review = cost.typical_batch(train, 1)
         epochs = equal_epochs(parameters.heal_epochs, cost.macs(beginner, review), cost.macs(version.model, review))
         recipe = parameters.for_a_beginner(epochs)
-        beginner = training.learn_anew(beginner, version.tokenizer, train, validation, recipe, data_sha256)
-        found[plan.ratio, ANEW, False] = classifier.correct(beginner, version.test)
+        beginner = training.learn_anew(beginner, version.task, train, validation, recipe, data_sha256)
+        found[plan.ratio, ANEW, False] = version.task.gains(beginner, version.test)
     return found
 
 
@@ -269,10 +271,11 @@ def noninferiority(right: np.ndarray, whole: np.ndarray) -> float:
 def contrasts(
     right: dict[tuple, np.ndarray], plans: list[Plan], names: list[str], counts: np.ndarray
 ) -> dict[str, dict[str, Interval]]:
-    """Paired differences of accuracy at each ratio: what the choice of layers and what healing are worth.
+    """Paired differences of what is gained at each ratio: what the choice of layers and what healing are worth.
 
     Args:
-        right: (N,) a model, by ratio, name and whether it was healed: right or not, or the share of seeds that are.
+        right: (N,) a model, by ratio, name and whether it was healed: what its predictions
+            gain, or the mean over seeds.
         names: whose choices were healed. The first is asked about; those that look at nothing are compared with it.
         counts: (R, N), of `grading.resamples`.
 
@@ -286,11 +289,10 @@ def contrasts(
     for plan in plans:
         ratio = plan.ratio
         before, after = (right[ratio, choice, is_healed] for is_healed in (False, True))
-        pairs = {
-            "healing": (after, before),
-            "anew": (after, right[ratio, ANEW, False]),
-            "linear": (after, right[None, LINEAR, False]),
-        }
+        pairs = {"healing": (after, before)}
+        for name, rival in (("anew", (ratio, ANEW, False)), ("linear", (None, LINEAR, False))):
+            if rival in right:
+                pairs[name] = (after, right[rival])
         for name, mine, is_healed in (("choice_before", before, False), ("choice_after", after, True)):
             if blind and choice not in blind and plan.layers < plan.depth:
                 pairs[name] = (mine, np.mean([right[ratio, other, is_healed] for other in blind], axis=0))

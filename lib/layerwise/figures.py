@@ -17,9 +17,11 @@ from layerwise.results import (
     Compression,
     CoreImportance,
     Fusion,
-    GroundTruth,
+    Graded,
     Interval,
     LanguageModel,
+    Metrics,
+    Recommender,
     Scores,
     Stability,
 )
@@ -175,7 +177,7 @@ def rank_map(stability: dict[str, Stability]) -> Figure:
     return figure
 
 
-def regret(truth: GroundTruth, methods: list[str]) -> Figure:
+def regret(truth: Graded, methods: list[str]) -> Figure:
     """What each method's choice lacks to the best of its size, over the sizes, and the band of random choices."""
     sizes = list(truth.sizes)[1:-1]
     figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
@@ -196,11 +198,11 @@ def regret(truth: GroundTruth, methods: list[str]) -> Figure:
     return figure
 
 
-def cloud(table: Table, truth: GroundTruth, methods: list[str]) -> Figure:
-    """Every sub-network a point, by the layers it keeps and its accuracy, with each method's choice on it."""
+def cloud(table: Table, truth: Graded, methods: list[str], measure: str = "accuracy") -> Figure:
+    """Every sub-network a point, by the layers it keeps and what it is worth, with each method's choice on it."""
     figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
     spread = np.random.default_rng(0).uniform(-0.32, 0.32, len(table.kept))
-    axes.plot(table.sizes + spread, table.accuracy, ".", color="0.72", markersize=2.5, zorder=1, rasterized=True)
+    axes.plot(table.sizes + spread, table.mean_gain, ".", color="0.72", markersize=2.5, zorder=1, rasterized=True)
     sizes = list(truth.sizes)
     axes.plot(sizes, [truth.sizes[k].best.value for k in sizes], color="black", linewidth=1, label="best of the size")
     axes.plot(sizes, [truth.sizes[k].mean for k in sizes], color="black", linestyle=":", linewidth=1, label="mean")
@@ -211,14 +213,15 @@ def cloud(table: Table, truth: GroundTruth, methods: list[str]) -> Figure:
         axes.plot(
             np.array(sizes[1:-1]) + offset, values, linestyle="", markersize=5, label=method.replace("_", " "), **marker
         )
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if measure == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="layers kept", ylabel="accuracy")
+    axes.set(xlabel="layers kept", ylabel=measure)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     return figure
 
 
-def agreement(truth: GroundTruth | Fusion) -> Figure:
+def agreement(truth: Graded | Fusion) -> Figure:
     """Kendall's tau of every two rankings with its interval: a matrix, its lower half."""
     tau, low, high = (np.array(m) for m in (truth.agreement, truth.agreement_low, truth.agreement_high))
     names = [name.replace("_", " ") for name in truth.ranked]
@@ -245,7 +248,7 @@ def agreement(truth: GroundTruth | Fusion) -> Figure:
     return figure
 
 
-def interactions(truth: GroundTruth) -> Figure:
+def interactions(truth: Graded) -> Figure:
     """Interaction of every two layers: red where one stands in for the other, blue where one needs the other."""
     depth = len(truth.shapley)
     values = np.full((depth, depth), np.nan)
@@ -265,7 +268,7 @@ def interactions(truth: GroundTruth) -> Figure:
     return figure
 
 
-def shapley(truth: GroundTruth) -> Figure:
+def shapley(truth: Graded) -> Figure:
     """What each layer is worth: its Shapley value beside what leaving it out of the whole model costs."""
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for values, bounds, name, colour, shift in (
@@ -289,7 +292,7 @@ def shapley(truth: GroundTruth) -> Figure:
     return figure
 
 
-def depths(truths: dict[str, GroundTruth]) -> Figure:
+def depths(truths: dict[str, Graded]) -> Figure:
     """Accuracy against the layers kept, for every subject: the best choice, the mean, and where 90 % of them are."""
     figure, panels = plt.subplots(
         1, len(truths), figsize=(1.5 + 3.8 * len(truths), 3.8), sharey=True, layout="constrained", squeeze=False
@@ -497,6 +500,68 @@ def latency(result: Compression) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set_ylabel("accuracy, test split")
     panels[0, -1].legend()
+    return figure
+
+
+def recommenders(metrics: dict[str, Metrics]) -> Figure:
+    """What each recommender is worth by three measures, with intervals: a row a recommender."""
+    figure, panels = plt.subplots(
+        1, 3, figsize=(9, 1.3 + 0.32 * len(metrics)), sharey=True, layout="constrained", squeeze=False
+    )
+    rows = range(len(metrics))
+    for axes, (measure, label) in zip(
+        panels[0], (("hit_rate_10", "HR@10"), ("ndcg_10", "NDCG@10"), ("mrr", "MRR")), strict=True
+    ):
+        found = [getattr(each, measure) for each in metrics.values()]
+        axes.hlines(rows, [each.low for each in found], [each.high for each in found], color=BLUE)
+        axes.plot([each.value for each in found], rows, "o", color=BLUE)
+        axes.set(xlabel=label, xlim=(0, None))
+    panels[0, 0].set_yticks(rows, [name.replace("_", " ") for name in metrics])
+    panels[0, 0].invert_yaxis()
+    return figure
+
+
+def worths(truths: dict[str, Graded]) -> Figure:
+    """The Shapley value of each layer of several models, with intervals: a panel a model."""
+    figure, panels = plt.subplots(
+        1, len(truths), figsize=(max(7, 3.4 * len(truths)), 3.6), layout="constrained", squeeze=False
+    )
+    for axes, (name, truth) in zip(panels[0], truths.items(), strict=True):
+        values, (low, high) = np.array(truth.shapley), np.array(truth.shapley_intervals).T
+        axes.errorbar(range(len(values)), values, yerr=[values - low, high - values], fmt="o", color=BLUE, capsize=3)
+        axes.axhline(0, color="0.4", linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=name, xlabel="layer")
+    panels[0, 0].set_ylabel("Shapley value (nats)")
+    return figure
+
+
+def smaller_recommenders(result: Recommender) -> Figure:
+    """NDCG@10 against the ratio of parameters: every choice as it is, and the healed ones; baselines beside."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), sharey=True, layout="constrained")
+    reached = {plan.ratio: plan.reached for plan in result.plans}
+    main = {candidate.name for candidate in result.candidates if candidate.healed}
+    styles = _styles(list(dict.fromkeys(candidate.name for candidate in result.candidates)))
+    for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
+        for place, (name, style) in enumerate(styles.items()):
+            mine = [c for c in result.candidates if c.name == name and (c.healed or not c.layers) == learned]
+            ratios = [reached[c.ratio] * (1 + 0.003 * (place - len(styles) / 2)) for c in mine]
+            label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
+            if mine and (name in main or learned):
+                _intervals(axes, ratios, [c.ndcg_10 for c in mine], label=label, **style)
+            elif mine:
+                axes.plot(
+                    ratios, [c.ndcg_10.value for c in mine], label=label, **style | {"linestyle": "none", "alpha": 0.6}
+                )
+        whole = result.metrics["transformer"].ndcg_10
+        axes.axhspan(whole.low, whole.high, color="0.4", alpha=0.12, linewidth=0)
+        axes.axhline(whole.value, color="0.4", linewidth=1, label="the whole model")
+        for name, colour in zip(result.differences, (ORANGE, GREEN, "black"), strict=True):
+            value = result.metrics[name].ndcg_10.value
+            axes.axhline(value, color=colour, linewidth=1, linestyle="--", label=name.replace("_", " "))
+        axes.set(title=title, xlabel="parameters of the whole model to those left", ylim=(0, None))
+    panels[0].set_ylabel("NDCG@10, test products")
+    _legend_below(figure, panels, columns=5)
     return figure
 
 

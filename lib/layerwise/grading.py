@@ -1,14 +1,16 @@
 """Methods graded against all sub-networks: what the layers they choose are worth among all choices of that size."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from layerwise import subsets
+from layerwise.fusion import agreement, thirds
 from layerwise.importance import Method
-from layerwise.results import Choice, GradeOfSize, GroundTruth, Size, Summary, estimate
+from layerwise.results import Choice, Graded, GradeOfSize, GroundTruth, Interval, Size, Summary, bounds, estimate
 from layerwise.subsets import Table
 
 CONTROLS = ("first", "last", "even", "random")  # choices that look at nothing
@@ -51,7 +53,7 @@ def resampled_means(scores: dict[str, np.ndarray], samples: int, seed: int) -> d
 def worth(table: Table, counts: np.ndarray) -> np.ndarray:
     """Accuracy of every sub-network in each resample: counts (R, N) to (S, R)."""
     # Single precision counts exactly up to 16 million, and is faster: two choices that are equally good stay equal.
-    return (table.correct.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
+    return (table.gain.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
 
 
 def orders(means: np.ndarray) -> np.ndarray:
@@ -150,11 +152,54 @@ def summarise(grades: dict[str, Grade], opposites: dict[str, Grade], examples: i
     }
 
 
+def graded(table: Table, orders: np.ndarray | None, means: dict[str, np.ndarray], judges: np.ndarray) -> Graded:
+    """Every method and control graded against the sub-networks of a table, and what the layers are worth.
+
+    Args:
+        orders: (P, L), the random orders that the table was sampled along; None where it is complete.
+        means: (R, L) a method, its scores in each resample of the examples that it scored.
+        judges: (R, N), of `resamples`, of the examples of the table.
+    """
+    n, value = judges.shape[1], worth(table, judges)
+    kept = choices(means)
+    grades = {name: grade(table, value, each) for name, each in kept.items()} | {
+        "random": grade_of_chance(table, value)
+    }
+    opposites = {method: grade(table, value, chosen(-each)) for method, each in means.items()}
+    layers = {
+        "shapley_value": resampled(subsets.shapley(table, orders), judges),
+        "left_out_alone": resampled(subsets.leave_one_out(table), judges),
+    }
+    rankings = means | layers
+    tau, low, high = matrix(agreement(rankings), list(rankings), n).tolist()
+    by_chance, at_best = half_lost(table, value)
+    return Graded(
+        examples=n,
+        subsets=len(table.kept),
+        complete=table.complete,
+        sizes=sizes(table),
+        grades={name: report(each, n, kept[name][0] if name in kept else None) for name, each in grades.items()},
+        summary=summarise(grades, opposites, n),
+        shapley=layers["shapley_value"][0].tolist(),
+        shapley_intervals=bounds(layers["shapley_value"]),
+        leave_one_out=layers["left_out_alone"][0].tolist(),
+        leave_one_out_intervals=bounds(layers["left_out_alone"]),
+        interactions=_interactions(table, judges) if table.complete and table.layers > 1 else None,
+        ranked=list(rankings),
+        agreement=tau,
+        agreement_low=low,
+        agreement_high=high,
+        half_by_chance=estimate(by_chance, n),
+        half_at_best=estimate(at_best, n),
+        thirds=[estimate(third, n) for third in thirds(layers["shapley_value"]).T] if table.layers > 2 else None,
+    )
+
+
 def sizes(table: Table) -> dict[int, Size]:
     """What sub-networks of each size are worth: the best, the greedy one, and all of them."""
     found, path = {}, subsets.greedy(table)
     for size in range(table.layers + 1):
-        pool = table.accuracy[table.sizes == size]
+        pool = table.mean_gain[table.sizes == size]
         best = subsets.best(table, size)
         found[size] = Size(
             subsets=len(pool),
@@ -217,9 +262,16 @@ def side_by_side(truths: dict[tuple[str, int], GroundTruth]) -> pd.DataFrame:
     )
 
 
+def _interactions(table: Table, judges: np.ndarray) -> dict[str, Interval]:
+    """Of each pair of layers, named as 0-1."""
+    found = resampled(subsets.interactions(table), judges).T
+    pairs = combinations(range(table.layers), 2)
+    return {f"{i}-{j}": estimate(values, judges.shape[1]) for (i, j), values in zip(pairs, found, strict=True)}
+
+
 def _choice(table: Table, row: int, held_out: float | None = None) -> Choice:
     layers = np.flatnonzero(table.kept[row]).tolist()
-    return Choice(layers=layers, value=float(table.accuracy[row]), held_out=held_out)
+    return Choice(layers=layers, value=float(table.mean_gain[row]), held_out=held_out)
 
 
 def _pools(table: Table, worth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -106,6 +106,26 @@ class Parameters(BaseModel):
     expert_timeout: int = Field(120, ge=1, description="seconds to wait for the expert's reply")
     expert_anew: bool = Field(False, description="ask the expert even if its answer is recorded")
 
+    interactions: str = Field(
+        "movielens", min_length=1, description="movielens, hub, or a .parquet, .csv or .jsonl file"
+    )
+    users: int | None = Field(None, ge=30, description="how many users to sample; null takes all")
+    graded_users: int | None = Field(
+        None, ge=10, description="score layers of the recommender, and grade on, so many users each; null takes a third"
+    )
+    recommender_layers: int = Field(12, ge=2, le=96, description="depth of the recommender")
+    recommender_hidden_size: int = Field(64, ge=8, le=8192, description="its width")
+    recommender_heads: int = Field(2, ge=1, description="its attention heads")
+    recommender_max_length: int = Field(25, ge=2, le=8192, description="products of a history that it reads")
+    recommender_dropout: float = Field(0.1, ge=0, lt=1, description="in its training")
+    recommender_epochs: int = Field(6, ge=1, description="of its training, at most")
+    recommender_learning_rate: float = Field(2e-3, gt=0, lt=1, description="peak")
+    recommender_batch_size: int = Field(128, ge=1, description="histories a step and device")
+    recommender_heal: list[Literal[CHOOSERS]] = Field(
+        ["best_subset", "random_1"], min_length=1, description="whose choices of its layers are healed"
+    )
+    recommender_heal_epochs: int = Field(1, ge=1, description="passes over the histories that heal a smaller one")
+
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="resamples behind each interval")
 
     @model_validator(mode="before")
@@ -116,8 +136,9 @@ class Parameters(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Parameters":
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} cannot be shared among {self.heads} heads")
+        for size, heads in (("hidden_size", "heads"), ("recommender_hidden_size", "recommender_heads")):
+            if getattr(self, size) % getattr(self, heads):
+                raise ValueError(f"{size} {getattr(self, size)} cannot be shared among {getattr(self, heads)} heads")
         if self.min_characters > self.max_characters:
             raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
         if abs(sum(self.fractions) - 1) > 1e-9:
@@ -133,6 +154,12 @@ class Parameters(BaseModel):
         own = self.learning_rate if self.base_model == "scratch" else BEGINNER_RATE
         return self.model_copy(update={"epochs": epochs, "learning_rate": own})
 
+    def for_the_recommender(self) -> "Parameters":
+        """Those of the recommender in the place of a subject's: `recommender_layers` for `layers`, and so on."""
+        prefix = "recommender_"
+        own = {name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}
+        return self.model_copy(update=own | {"base_model": "recommender"})
+
     @property
     def subject(self) -> str:
         """The name of the subject in folders and figures: the last part of its id or path."""
@@ -145,6 +172,10 @@ class Parameters(BaseModel):
     @property
     def reviews_dir(self) -> Path:
         return self.profile_dir / "reviews"
+
+    @property
+    def interactions_dir(self) -> Path:
+        return self.profile_dir / "interactions"
 
     @property
     def run_dir(self) -> Path:

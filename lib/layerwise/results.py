@@ -15,13 +15,14 @@ from pydantic import BaseModel
 from scipy import stats
 
 from layerwise.errors import InputError
+from layerwise.interactions import InteractionReport
 from layerwise.parameters import Parameters, project_path
 from layerwise.reviews import QualityReport
 
 CONFIDENCE = 0.95
 MARGIN = 0.01  # of accuracy: a smaller loss hardly matters, and a model that loses less is not inferior
 VERSIONS_OF = ("torch", "transformers", "datasets", "duckdb", "numpy", "scipy", "scikit-learn")
-ONCE = ("4_llama",)  # stages that depend on no subject
+ONCE = ("4_llama", "7_recommender")  # stages that depend on no subject
 ANEW, LINEAR, TRIMMED = RIVALS = ("learned_anew", "linear_classifier", "vocabulary_trimmed")  # they choose no layers
 _STARTED = time.time()
 
@@ -256,15 +257,16 @@ class Summary(BaseModel):
     reversed_percentile: Interval | None
 
 
-class GroundTruth(BaseModel):
-    """Stage 5. `half_by_chance` and `half_at_best` are the accuracy lost by keeping half of the layers, chosen blindly
-    or, on the same reviews, best. `agreement` is a matrix of Kendall's tau in the order of `ranked`."""
+class Graded(BaseModel):
+    """What all sub-networks say of methods and layers, in accuracy or, of a recommender, in NDCG.
 
-    stage: Literal["5_ground_truth"] = "5_ground_truth"
+    `half_by_chance` and `half_at_best` are what is lost by keeping half of the layers, chosen blindly or, on the same
+    examples, best. `agreement` is a matrix of Kendall's tau in the order of `ranked`. `thirds` are the mean places of
+    early, middle and late layers in the order of the Shapley values; fewer than three layers have none."""
+
     examples: int
     subsets: int
     complete: bool
-    accuracy: Interval
     sizes: dict[int, Size]
     grades: dict[str, dict[int, GradeOfSize]]
     summary: dict[str, Summary]
@@ -279,6 +281,14 @@ class GroundTruth(BaseModel):
     agreement_high: list[list[float]]
     half_by_chance: Interval
     half_at_best: Interval
+    thirds: list[Interval] | None = None  # not in runs that were recorded before there was a stage 7
+
+
+class GroundTruth(Graded):
+    """Stage 5. `accuracy` is that of the whole model."""
+
+    stage: Literal["5_ground_truth"] = "5_ground_truth"
+    accuracy: Interval
     provenance: Provenance
 
 
@@ -351,6 +361,46 @@ class Compression(BaseModel):
     exported: list[Exported]
     timings: list[Timing]
     provenance: Provenance
+
+
+class Metrics(BaseModel):
+    """What a recommender is worth: means over users."""
+
+    hit_rate_10: Interval
+    ndcg_10: Interval
+    mrr: Interval
+
+
+class SmallerRecommender(BaseModel):
+    """A smaller recommender and how it came about. `retention` and `difference` are of NDCG@10, to the whole model's;
+    what learned anew has no layers of it."""
+
+    name: str
+    ratio: float
+    layers: list[int] | None
+    healed: bool
+    ndcg_10: Interval
+    retention: Interval
+    difference: Interval
+
+
+class Recommender(Scores):
+    """Stage 7. `start` is the NDCG@10 on validation before training, `trials` that of the baselines with each setting;
+    `differences` are the NDCG@10 of the whole Transformer less that of each baseline, on the same test users."""
+
+    stage: Literal["7_recommender"] = "7_recommender"
+    data: InteractionReport
+    model: Model
+    start: float
+    history: list[dict]
+    trials: list[dict]
+    metrics: dict[str, Metrics]
+    differences: dict[str, Interval]
+    truth: Graded
+    choice: str
+    plans: list[Plan]
+    candidates: list[SmallerRecommender]
+    contrasts: dict[str, dict[str, Interval]]
 
 
 def accuracy(correct: np.ndarray) -> Interval:
@@ -432,7 +482,7 @@ def describe(model, base_model: str, layers) -> Model:
 def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
     """Of the notebook that is running and the parameters that it declares. Paths are reduced to their names."""
     said = parameters.model_dump(exclude_unset=True, exclude={"runs"})
-    for name in {"source", "base_model", "llm"} & set(said):
+    for name in {"source", "base_model", "llm", "interactions"} & set(said):
         said[name] = said[name].rstrip("/").rsplit("/", 1)[-1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
     return Provenance(
@@ -482,10 +532,10 @@ def glue(**facts: str | float) -> None:
         myst_nb.glue(name.replace("_", "-"), fact, display=False)
 
 
-def made_with(provenance: Provenance, data: str) -> str:
-    """One line for the foot of a page: profile, data, seed, commit, device, date."""
+def made_with(provenance: Provenance, data: str, subject: str | None = None) -> str:
+    """One line for the foot of a page: profile, subject, data, seed, commit, device, date."""
     said = provenance.parameters
-    subjects = said.get("subjects") or [said.get("base_model") or said["llm"]]
+    subjects = [subject] if subject else said.get("subjects") or [said.get("base_model") or said["llm"]]
     seeds = said.get("seeds") or [said["seed"]]
     return (
         f"profile {said['profile']}, subject {subjects}, seed {seeds}, {data}, commit {provenance.commit}, "

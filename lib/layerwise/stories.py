@@ -11,10 +11,12 @@ from layerwise.results import (
     CoreImportance,
     Expert,
     Fusion,
+    Graded,
     GroundTruth,
     Interval,
     LanguageModel,
     Plan,
+    Recommender,
 )
 
 SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
@@ -66,7 +68,7 @@ def sanity_story(result: AdvancedImportance, claims: dict[str, bool]) -> str:
     return " ".join(sentences)
 
 
-def trust_story(truth: GroundTruth) -> str:
+def trust_story(truth: Graded) -> str:
     """Which score to trust, as far as the intervals tell."""
     methods = [name for name in truth.summary if name not in CONTROLS]
     top = max(methods, key=lambda method: truth.summary[method].percentile.value)
@@ -84,15 +86,15 @@ def trust_story(truth: GroundTruth) -> str:
         f"{mean.value:.0%} of all choices of the same size (95 % interval {mean.low:.0%} to {mean.high:.0%})."
     ]
     if worse:
-        sentences.append(f"Less accurate than its choices beyond the 95 % interval: those of {_and(worse)}.")
+        sentences.append(f"Worth less than its choices beyond the 95 % interval: those of {_and(worse)}.")
     if equal:
-        sentences.append(f"Not told apart from it by the accuracy of the choices: {_and(equal)}.")
+        sentences.append(f"Not told apart from it by what the choices are worth: {_and(equal)}.")
     if blind:
         sentences.append(f"Not shown to choose better than chance: {_and(blind)}.")
     return " ".join(sentences)
 
 
-def control_story(truth: GroundTruth) -> str:
+def control_story(truth: Graded) -> str:
     """Whether methods do better than controls that look at nothing."""
     methods = [name for name in truth.summary if name not in CONTROLS]
     control = max(CONTROLS[:3], key=lambda name: truth.summary[name].percentile.value)
@@ -173,7 +175,7 @@ def expert_story(truth: GroundTruth) -> str:
     )
 
 
-def interaction_story(truth: GroundTruth) -> str:
+def interaction_story(truth: Graded) -> str:
     """Which layers stand in for each other, as far as the intervals tell."""
     if not truth.interactions:
         return "Interactions take the whole table, and were not computed here."
@@ -275,7 +277,7 @@ def retention_story(result: Compression) -> str:
     )
 
 
-def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]]) -> str:
+def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]], measure: str = "accuracy") -> str:
     """Whether it matters which layers are kept, before healing and after, as far as the intervals tell."""
     ratios = [ratio for ratio, found in contrasts.items() if "choice_after" in found]
     if not ratios:
@@ -288,7 +290,7 @@ def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]]) -> str:
         helps.append(_ratios(better) + (f" (and to harm at {_ratios(worse)})" if worse else ""))
         said.append(_list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios]))
     return (
-        f"Before healing it is shown to help at {helps[0]}, after healing at {helps[1]}. The accuracy of "
+        f"Before healing it is shown to help at {helps[0]}, after healing at {helps[1]}. The {measure} of "
         f"{_and([choice])} less that of blind choices, in points: before {said[0]}; after {said[1]}."
     )
 
@@ -320,6 +322,65 @@ def speed_story(result: Compression, ratio: float) -> str:
     return (
         f"At {ratio:g}x the model is {_list(said)}, each beside the whole model in the same runtime. A single review "
         f"takes the whole model in PyTorch {rounded:.1f} times as long as the smaller one in onnxruntime and 8 bits."
+    )
+
+
+def recommenders_story(result: Recommender) -> str:
+    """Whether the Transformer beats each of the baselines, and by how much."""
+    mine = result.metrics["transformer"].ndcg_10
+    sentences = [f"NDCG@10 of the Transformer is {mine.value:.4f} (95 % interval {mine.low:.4f} to {mine.high:.4f})."]
+    for name, difference in result.differences.items():
+        other = result.metrics[name].ndcg_10.value
+        interval = f"{difference.value:+.4f}, interval {difference.low:+.4f} to {difference.high:+.4f}"
+        if difference.low > 0:
+            sentences.append(f"It beats {_and([name])} ({other:.4f}) by {difference.value / other:.0%} ({interval}).")
+        elif difference.high < 0:
+            sentences.append(
+                f"It loses to {_and([name])} ({other:.4f}) by {-difference.value / other:.0%} ({interval})."
+            )
+        else:
+            sentences.append(f"It cannot be told apart from {_and([name])} ({other:.4f}; {interval}).")
+    return " ".join(sentences)
+
+
+def half_story(truth: Graded) -> str:
+    """What a recommender loses with half of its layers, of what it has."""
+    whole, loss, best = truth.sizes[max(truth.sizes)].best.value, truth.half_by_chance, truth.half_at_best
+    return (
+        f"Half of its layers, chosen blindly, lose {loss.value:.4f} of an NDCG@10 of {whole:.4f} on average (95 % "
+        f"interval {loss.low:+.4f} to {loss.high:+.4f}); the best half loses {best.value:+.4f} ({best.low:+.4f} to "
+        f"{best.high:+.4f}) on the users for whom it is the best."
+    )
+
+
+def smaller_story(result: Recommender) -> str:
+    """What the choice keeps of the whole model's NDCG at each ratio, before healing and after it."""
+    mine = {(c.ratio, c.healed): c.retention for c in result.candidates if c.name == result.choice}
+    said = [
+        _list(
+            [
+                f"{mine[plan.ratio, healed].value:.0%} at {plan.ratio:g}x ({mine[plan.ratio, healed].low:.0%} to "
+                f"{mine[plan.ratio, healed].high:.0%})"
+                for plan in result.plans
+            ]
+        )
+        for healed in (False, True)
+    ]
+    return (
+        f"The choice of {_and([result.choice])} keeps of the whole model's NDCG@10, as it is, {said[0]}, with 95 % "
+        f"intervals; healed, {said[1]}."
+    )
+
+
+def anew_story(result: Recommender) -> str:
+    """Whether a small model that learned alone does as well as one that was large."""
+    found = {ratio: contrasts["anew"] for ratio, contrasts in result.contrasts.items() if "anew" in contrasts}
+    better = [ratio for ratio, interval in found.items() if interval.low > 0]
+    worse = [ratio for ratio, interval in found.items() if interval.high < 0]
+    said = _list([f"{_signed(interval)} at {float(ratio):g}x" for ratio, interval in found.items()])
+    return (
+        f"The NDCG@10 of the healed model less that of one that learned alone, in hundredths: {said}. Shown to be "
+        f"better at {_ratios(better)}, worse at {_ratios(worse)}."
     )
 
 

@@ -5,7 +5,7 @@ them, so that questions that are otherwise argued about have exact answers: whic
 contributes (its Shapley value), which layers replace each other, and what a choice made blindly would be worth.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import combinations
@@ -18,6 +18,8 @@ from layerwise.adapter import LayerwiseAdapter, Unrolled
 from layerwise.errors import InputError
 from layerwise.terminal import progress
 
+Gain = Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -26,12 +28,12 @@ class Table:
     Attributes:
         kept: (S, L), True where the sub-network keeps the layer; no two rows alike.
         log_p: (S, N), log-probability of the true label, in nats.
-        correct: (S, N), whether the prediction is right.
+        gain: (S, N), what the prediction gains: whether it is right, or what else it is measured by.
     """
 
     kept: np.ndarray
     log_p: np.ndarray
-    correct: np.ndarray
+    gain: np.ndarray
 
     @property
     def layers(self) -> int:
@@ -48,9 +50,9 @@ class Table:
         return self.kept.sum(1)
 
     @cached_property
-    def accuracy(self) -> np.ndarray:
-        """(S,)"""
-        return self.correct.mean(1)
+    def mean_gain(self) -> np.ndarray:
+        """(S,), the accuracy where the gain is to be right."""
+        return self.gain.mean(1)
 
     @cached_property
     def places(self) -> dict[bytes, int]:
@@ -67,8 +69,15 @@ class Table:
         return np.array([self.places[row.tobytes()] for row in flat], dtype=int).reshape(kept.shape[:-1])
 
 
+def right(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Whether the class of the largest logit is the label: (examples,) bool."""
+    return logits.argmax(1) == batch["labels"].to(logits.device)
+
+
 @torch.no_grad()
-def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], kept: np.ndarray) -> Table:
+def evaluate(
+    adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], kept: np.ndarray, gain: Gain = right
+) -> Table:
     """The worth of these sub-networks, each layer applied once to each state that several of them share.
 
     Two sub-networks that agree on the first layers share the hidden states up to there. All 2^L of them take 2^L - 1
@@ -79,6 +88,7 @@ def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], 
 
     Args:
         kept: (S, L) bool, no two rows alike.
+        gain: of the logits (examples, classes) for a batch: (examples,).
 
     Raises:
         InputError: there is no example.
@@ -90,18 +100,18 @@ def evaluate(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], 
         for batch in batches
         for part in np.array_split(np.arange(len(batch["labels"])), min(2, len(batch["labels"])))
     ]
-    log_p, correct = [], []
+    log_p, gains = [], []
     with adapter.evaluating():
         for half in progress(halves, "sub-networks"):
             labels = half["labels"].to(adapter.device)
             found = torch.empty(len(kept), len(labels), device=adapter.device)
-            right = torch.empty(len(kept), len(labels), dtype=torch.bool, device=adapter.device)
+            gained = [None] * len(kept)
             for row, predicted in logits(Unrolled(adapter, half), kept):
                 found[row] = predicted.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-                right[row] = predicted.argmax(1) == labels
+                gained[row] = gain(predicted, half)
             log_p.append(found.cpu().numpy())
-            correct.append(right.cpu().numpy())
-    return Table(np.asarray(kept, dtype=bool), np.concatenate(log_p, 1), np.concatenate(correct, 1))
+            gains.append(torch.stack(gained).cpu().numpy())
+    return Table(np.asarray(kept, dtype=bool), np.concatenate(log_p, 1), np.concatenate(gains, 1))
 
 
 def explore(
@@ -111,6 +121,7 @@ def explore(
     exhaustive_layers: int,
     permutations: int,
     seed: int,
+    gain: Gain = right,
 ) -> tuple[Table, np.ndarray | None]:
     """Every sub-network of a model of up to so many layers; of a deeper one a sample.
 
@@ -120,6 +131,7 @@ def explore(
 
     Args:
         choices: each (..., L) bool, sub-networks that the sample must hold.
+        gain: as for `evaluate`.
 
     Returns:
         The table, and the random orders (permutations, L), or None where the table is complete.
@@ -131,17 +143,17 @@ def explore(
     if layers < 2:
         raise InputError("the model has one layer, so there is nothing to choose: give a deeper one")
     if layers <= exhaustive_layers:
-        return evaluate(adapter, batches, every(layers)), None
+        return evaluate(adapter, batches, every(layers), gain), None
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(layers), (permutations, 1)), axis=1)
     asked = [nested(orders), ~np.eye(layers, dtype=bool), *choices]
     asked = np.concatenate([kept.reshape(-1, layers) for kept in asked])
-    table = evaluate(adapter, batches, np.unique(asked, axis=0))
+    table = evaluate(adapter, batches, np.unique(asked, axis=0), gain)
     path = np.ones(layers, dtype=bool)
     while path.any():
         options = without_one(path)
         new = np.array([option.tobytes() not in table.places for option in options])
         if new.any():
-            more = evaluate(adapter, batches, options[new])
+            more = evaluate(adapter, batches, options[new], gain)
             table = Table(*(np.concatenate([getattr(t, f.name) for t in (table, more)]) for f in fields(Table)))
         path = options[_best(table, table.rows(options))]
     return table, orders
@@ -197,20 +209,20 @@ def without_one(kept: np.ndarray) -> np.ndarray:
 
 
 def best(table: Table, size: int, examples: slice = slice(None)) -> int:
-    """The row of the most accurate sub-network of this size, the likelier one where several are; on these examples."""
+    """The row of the sub-network of this size that gains most, the likelier one where several do; on these examples."""
     rows = np.flatnonzero(table.sizes == size)
     return int(rows[_best(table, rows, examples)])
 
 
 def held_out_best(table: Table, size: int) -> float:
-    """Accuracy of the best choice of this size on examples that it was not chosen on.
+    """Mean gain of the best choice of this size on examples that it was not chosen on.
 
     The best of many is partly lucky. Here it is chosen on every other example and measured on those between, then the
     other way round; both together use each example once.
     """
     parts = slice(0, None, 2), slice(1, None, 2)
-    right = sum(table.correct[best(table, size, chosen), measured].sum() for chosen, measured in (parts, parts[::-1]))
-    return float(right / table.correct.shape[1])
+    right = sum(table.gain[best(table, size, chosen), measured].sum() for chosen, measured in (parts, parts[::-1]))
+    return float(right / table.gain.shape[1])
 
 
 def greedy(table: Table) -> np.ndarray:
@@ -278,8 +290,8 @@ def interactions(table: Table) -> np.ndarray:
 
 
 def _best(table: Table, rows: np.ndarray, examples: slice = slice(None)) -> int:
-    """The place in `rows` of the most accurate sub-network, the likelier one where several are."""
-    return int(np.lexsort((table.log_p[rows][:, examples].mean(1), table.correct[rows][:, examples].mean(1)))[-1])
+    """The place in `rows` of the sub-network that gains most, the likelier one where several do."""
+    return int(np.lexsort((table.log_p[rows][:, examples].mean(1), table.gain[rows][:, examples].mean(1)))[-1])
 
 
 def _added(table: Table, rows: np.ndarray, layers: list[int]) -> np.ndarray:

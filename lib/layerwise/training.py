@@ -4,8 +4,10 @@ import hashlib
 import math
 import re
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +25,9 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import ModelOutput
 
-from layerwise import classifier
+from layerwise import adapter, subsets
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters
@@ -37,33 +40,65 @@ SMALLER = "smaller"  # folder of a run in which smaller models wait until the st
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
+class Task(NamedTuple):
+    """What a model is trained to do, in the terms of the Trainer.
+
+    Attributes:
+        trainer: makes a Trainer that learns from labels, with its collator and metrics.
+        distillation: makes one that learns from a teacher (`Distillation`), with the same.
+        metric: the one that is largest for the best weights.
+        labels: names of the inputs that are no input of the model but what its output is measured by.
+        gain: what a prediction gains: for a classifier, whether it is right.
+    """
+
+    trainer: Callable[..., Trainer]
+    distillation: Callable[..., "Distillation"]
+    metric: str
+    labels: tuple[str, ...] = ("labels",)
+    gain: subsets.Gain = subsets.right
+
+    @torch.no_grad()
+    def gains(self, model: PreTrainedModel, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
+        """What the predictions of a model gain (examples,), in eval mode and the order of the batches."""
+        model.eval()
+        found = [self.gain(model(**adapter.inputs(batch, model.device)).logits, batch) for batch in batches]
+        return torch.cat(found).cpu().numpy()
+
+
+def classification(tokenizer: PreTrainedTokenizerBase) -> Task:
+    """To give texts one of several labels; the best weights are the most accurate ones."""
+    options = {"data_collator": DataCollatorWithPadding(tokenizer), "compute_metrics": _accuracy}
+    return Task(partial(Trainer, **options), partial(Distillation, **options), "accuracy")
+
+
 def train(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
     data_sha256: str,
 ) -> list[dict]:
-    """Train the model in place and leave it with the weights of its best validation accuracy.
+    """Train the model in place and leave it with the weights that validate best.
 
     It is evaluated and saved once an epoch, or every 2,000 steps of a longer one. A run that was killed goes on from
     its last checkpoint, if data and parameters are still the same, and ends with the same weights.
 
     Args:
-        train, validation: tokenized, as `classifier.tokenize` returns them.
-        data_sha256: of the reviews that they come from.
+        train, validation: what the task learns from, such as reviews that `classifier.tokenize` has cut.
+        data_sha256: of what they were made of.
 
     Returns:
         The Trainer's log: rows with `loss`, `grad_norm` and `layer_gradient_norms` (a float a layer) at some steps,
-        rows with `eval_loss` and `eval_accuracy` after each evaluation, each with `step` and `epoch`.
+        rows with `eval_loss` and the metrics, such as `eval_accuracy`, after each evaluation, each with `step` and
+        `epoch`.
 
     Raises:
         InputError: the checkpoints cannot be written.
     """
     folder = parameters.run_dir / "checkpoints" / _fingerprint(model, parameters, data_sha256)
     callbacks = [EarlyStoppingCallback(parameters.patience), GradientCourse()]
-    history = _fit(Trainer, folder, model, tokenizer, train, validation, parameters, callbacks)
+    history = _fit(task.trainer, task, folder, model, train, validation, parameters, callbacks)
     shutil.rmtree(folder.parent)
     return history
 
@@ -72,7 +107,7 @@ def heal(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
     kept: list[int],
-    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
@@ -80,13 +115,12 @@ def heal(
 ) -> PreTrainedModel:
     """A student that kept some of its teacher's layers learns to do without the others (see `Distillation`).
 
-    It sees the training reviews `heal_epochs` times; the weights of its best validation accuracy are kept. What was
+    It sees the training data `heal_epochs` times; the weights that validate best are kept. What was
     healed before the run was killed is not healed again, until `discard_smaller` is called.
 
     Args:
         kept: the layers of the teacher that the student has, in their order.
-        train, validation: tokenized, as `classifier.tokenize` returns them.
-        data_sha256: of the reviews that they come from.
+        train, validation, data_sha256: as for `train`.
 
     Raises:
         InputError: the checkpoints cannot be written.
@@ -96,13 +130,13 @@ def heal(
         weights.update(weight.cpu().contiguous().view(torch.uint8).numpy())
     recipe = parameters.model_copy(update={"epochs": parameters.heal_epochs})
     digest = _fingerprint(student, recipe, data_sha256, kept, weights.hexdigest())
-    trainer = partial(Distillation, teacher=teacher, kept=kept)
-    return _once(trainer, digest, student, tokenizer, train, validation, recipe)
+    trainer = partial(task.distillation, teacher=teacher, kept=kept)
+    return _once(trainer, task, digest, student, train, validation, recipe)
 
 
 def learn_anew(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
@@ -110,10 +144,11 @@ def learn_anew(
 ) -> PreTrainedModel:
     """A small model of random weights learns from the labels alone, to be compared with one that was healed.
 
-    As with `heal`, and with the same arguments, the weights of the best validation accuracy are kept, until
-    `discard_smaller` is called.
+    As with `heal`, and with the same arguments, the weights that validate best are kept, until `discard_smaller` is
+    called.
     """
-    return _once(Trainer, _fingerprint(model, parameters, data_sha256), model, tokenizer, train, validation, parameters)
+    digest = _fingerprint(model, parameters, data_sha256)
+    return _once(task.trainer, task, digest, model, train, validation, parameters)
 
 
 def discard_smaller(parameters: Parameters) -> None:
@@ -139,29 +174,38 @@ class Distillation(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if return_outputs:  # evaluation asks for the labels, not for the teacher
             return super().compute_loss(model, inputs, return_outputs)
-        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        inputs = adapter.inputs(inputs)
+        real = inputs["attention_mask"].bool()
         model.eval()  # at every step, as the Trainer turns dropout on again
         found = model(**inputs, output_hidden_states=True)
         with torch.no_grad(), self.accelerator.autocast():
             asked = self._teacher(**inputs, output_hidden_states=True)
         loss = TEMPERATURE**2 * F.kl_div(
-            (found.logits.float() / TEMPERATURE).log_softmax(1),
-            (asked.logits.float() / TEMPERATURE).log_softmax(1),
+            (self.predictions(model, found, real).float() / TEMPERATURE).log_softmax(1),
+            (self.predictions(self._teacher, asked, real).float() / TEMPERATURE).log_softmax(1),
             reduction="batchmean",
             log_target=True,
         )
-        real = inputs["attention_mask"].bool()
         for layer, state in enumerate(self._handed_on, start=1):
             mine, right = found.hidden_states[layer][real].float(), asked.hidden_states[state][real].float()
             loss = loss + F.mse_loss(mine, right) / right.var() / len(self._handed_on)
         return loss
 
+    def predictions(self, model: PreTrainedModel, output: ModelOutput, real: torch.Tensor) -> torch.Tensor:
+        """Logits (predictions, classes) that the student learns from its teacher: of each example, one.
+
+        Args:
+            output: of the model, with its hidden states.
+            real: (examples, tokens), where no padding is.
+        """
+        return output.logits
+
 
 def _once(
-    trainer: type[Trainer] | partial,
+    trainer: Callable[..., Trainer],
+    task: Task,
     digest: str,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
@@ -170,24 +214,27 @@ def _once(
     folder = parameters.run_dir / SMALLER / digest
     trained = folder / "model"
     if not trained.is_dir():
-        _fit(trainer, folder / "checkpoints", model, tokenizer, train, validation, parameters, [])
-        classifier.save(tokenizer, model, folder / "part")
+        _fit(trainer, task, folder / "checkpoints", model, train, validation, parameters, [])
+        try:
+            model.save_pretrained(folder / "part")
+        except OSError as error:
+            raise InputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
         (folder / "part").rename(trained)
         shutil.rmtree(folder / "checkpoints")
     return type(model).from_pretrained(trained)
 
 
 def _fit(
-    trainer: type[Trainer] | partial,
+    trainer: Callable[..., Trainer],
+    task: Task,
     folder: Path,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
     callbacks: list[TrainerCallback],
 ) -> list[dict]:
-    """Train in place, with checkpoints in the folder, up to the weights of the best validation accuracy; the log."""
+    """Train in place, with checkpoints in the folder, up to the weights that validate best; the log."""
     epoch = math.ceil(len(train) / parameters.batch_size)
     strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
     arguments = TrainingArguments(
@@ -209,7 +256,8 @@ def _fit(
         save_steps=LONGEST_STRETCH,
         save_total_limit=1,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
+        metric_for_best_model=task.metric,
+        label_names=list(task.labels),
         logging_steps=max(1, epoch * parameters.epochs // COURSE_POINTS),
         dataloader_pin_memory=torch.accelerator.is_available(),
         disable_tqdm=True,
@@ -221,8 +269,6 @@ def _fit(
             arguments,
             train_dataset=train,
             eval_dataset=validation,
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_metrics=_accuracy,
             callbacks=[*callbacks, TerminalProgress()],
         )
         run.remove_callback(PrinterCallback)

@@ -32,5 +32,5 @@ def accuracy_drop(table: subsets.Table) -> np.ndarray:
     Returns:
         Array (examples, layers); its mean over the examples is the drop of accuracy.
     """
-    whole, *without = table.correct.astype(int)
+    whole, *without = table.gain.astype(int)
     return (whole - np.stack(without)).T

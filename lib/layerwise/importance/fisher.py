@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from layerwise.adapter import LayerwiseAdapter
+from layerwise.adapter import LayerwiseAdapter, inputs
 from layerwise.importance.per_example import squared_gradient_norms
 
 
@@ -29,6 +29,5 @@ def fisher(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) ->
 
     rows = []
     for batch in batches:
-        inputs = {name: value.to(adapter.device) for name, value in batch.items() if name != "labels"}
-        rows.append(squared_gradient_norms(adapter, inputs, objective).sum(0).cpu())
+        rows.append(squared_gradient_norms(adapter, inputs(batch, adapter.device), objective).sum(0).cpu())
     return torch.cat(rows).double().numpy()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from layerwise.adapter import LayerwiseAdapter, Unrolled
+from layerwise.adapter import LayerwiseAdapter, Unrolled, inputs
 from layerwise.errors import InputError
 
 DONORS = 2
@@ -51,7 +51,7 @@ def patching(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) 
 
 def _unpadded(batch: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     real = batch["attention_mask"][row].bool()
-    return {name: value[row, real] for name, value in batch.items() if name != "labels"}
+    return {name: value[row, real] for name, value in inputs(batch).items()}
 
 
 def _padded(examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
-from layerwise.adapter import LayerwiseAdapter
+from layerwise.adapter import LayerwiseAdapter, inputs
 from layerwise.errors import InputError
 
 
@@ -47,9 +47,8 @@ def of_the_loss(measure: Callable, adapter: LayerwiseAdapter, batches: list[dict
     rows = []
     for batch in batches:
         labels = batch["labels"].to(adapter.device)
-        inputs = {name: value.to(adapter.device) for name, value in batch.items() if name != "labels"}
         loss = lambda logits, labels=labels: cross_entropy(logits, labels, reduction="none")[:, None]  # noqa: E731
-        rows.append(measure(adapter, inputs, loss)[0].cpu())
+        rows.append(measure(adapter, inputs(batch, adapter.device), loss)[0].cpu())
     return torch.cat(rows).double()
 
 
