@@ -32,8 +32,8 @@ STAGES = [
     "5_ground_truth",
     "6_compression",
 ]
-ONCE = ["4_llama", "8_comparison"]
-LATER = {"advanced_importance", "fusion", "ground_truth", "compression", "comparison", "page", "book"}
+ONCE = ["4_llama", "7_recommender", "8_comparison"]
+LATER = {"advanced_importance", "fusion", "ground_truth", "compression", "recommender", "comparison", "page", "book"}
 RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
 
 
@@ -58,7 +58,7 @@ def planned(folder: Path, *params: str) -> set[str]:
 
 def test_each_stage_leaves_its_numbers_under_stable_keys(project):
     read = (json.loads((project / file).read_text()) for file in RESULTS)
-    training, core, advanced, fusion, truth, compression, llama, comparison = read
+    training, core, advanced, fusion, truth, compression, llama, recommender, comparison = read
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
     assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
@@ -83,6 +83,13 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
         assert row["retention"]["low"] <= row["retention"]["value"] <= row["retention"]["high"]
     assert [row["subject"] for row in comparison["rows"]] == ["scratch"]
     assert {row["name"] for row in comparison["compression"]} == {row["name"] for row in compression["candidates"]}
+    assert {"popularity", "item_neighbours", "als", "transformer", "transformer_2.5x"} <= recommender["metrics"].keys()
+    for metrics in recommender["metrics"].values():
+        assert all(m["low"] <= m["value"] <= m["high"] and m["n"] == 100 for m in metrics.values())
+    assert recommender["scores"].keys() == METHODS.keys() - {"fisher", "mutual_information"}
+    assert recommender["truth"]["complete"] and recommender["truth"]["subsets"] == 16
+    rows = {(row["name"], row["ratio"], row["healed"]) for row in recommender["candidates"]}
+    assert {(name, ratio, True) for name in ("best_subset", "random_1") for ratio in (1.35, 2.5)} <= rows
     assert {"commit", "device", "versions", "parameters"} <= set(training["provenance"])
 
 
@@ -274,6 +281,7 @@ def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(pr
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
         ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
         ("ratios=[0.5]", "InputError: parameter 'ratios.0': input should be greater than 1, not 0.5"),
+        ("interactions=nowhere.csv", "InputError: there is no file 'nowhere.csv'; interactions is movielens, hub, or"),
         ("reviews=9000", "InputError: 9,000 reviews were asked for and"),
         ("base_model=./no-model", "InputError: cannot load the model './no-model' as a sequence classifier"),
     ],
