@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: test processes share the cores
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # shap's few loops take less time here than to be compiled
 
 import pandas as pd
 import pytest
