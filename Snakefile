@@ -227,7 +227,6 @@ rule recommender:
     input:
         modules("notebooks/7_recommender.ipynb"),
         f"{ROOT}/interactions/quality.json",
-        [f"{ROOT}/{run.subject}/seed{run.seed}/5_ground_truth.json" for run in RUNS],
         notebook="notebooks/7_recommender.ipynb",
     output:
         notebook=f"{ROOT}/7_recommender.ipynb",
@@ -236,7 +235,7 @@ rule recommender:
         models=directory(f"{ROOT}/recommender/models"),
     params: parameters=parameters("7_recommender", ())
     log: f"{ROOT}/7_recommender.log"
-    threads: workflow.cores
+    threads: workflow.cores  # it runs once, so it need not share them
     shell: EXECUTE
 
 
@@ -244,6 +243,7 @@ rule comparison:
     input:
         modules("notebooks/8_comparison.ipynb"),
         [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
+        f"{ROOT}/7_recommender.json",
         notebook="notebooks/8_comparison.ipynb",
     output:
         notebook=f"{ROOT}/8_comparison.ipynb",

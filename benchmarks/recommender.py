@@ -44,6 +44,6 @@ if __name__ == "__main__":
         (small, quick, one), (large, slow, other) = found.values()
         assert np.isclose(one, other), "both ways rank alike"
         print(
-            f"{users:,} users, {PRODUCTS:,} products: in batches of {BATCH} {small / 1024:,.0f} MB more and {quick:.1f} s, "
-            f"all at once {large / 1024:,.0f} MB more and {slow:.1f} s: {large / small:.1f} times the memory"
+            f"{users:,} users, {PRODUCTS:,} products: {small / 1024:,.0f} MB, {quick:.1f} s in batches of {BATCH}; "
+            f"{large / 1024:,.0f} MB, {slow:.1f} s all at once: {large / small:.1f} times the memory"
         )

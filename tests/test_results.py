@@ -10,9 +10,12 @@ from layerwise.results import (
     Compression,
     CoreImportance,
     Interval,
+    Metrics,
     Plan,
     Provenance,
     Pruned,
+    Recommender,
+    SmallerRecommender,
     Stability,
     Timing,
     accuracy,
@@ -20,12 +23,15 @@ from layerwise.results import (
     intervals,
 )
 from layerwise.stories import (
+    anew_story,
     choice_story,
     depth_story,
     plans_story,
     pruning_story,
+    recommenders_story,
     retention_story,
     rivals_story,
+    smaller_story,
     speed_story,
     thirds_story,
     verdict,
@@ -211,4 +217,37 @@ def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do()
     speed = speed_story(result, 3.0)
     assert (
         "4.0 times as fast in PyTorch and 2.0 times in onnxruntime at a batch of 1" in speed and "8.0 times as" in speed
+    )
+
+
+def test_the_stories_of_recommenders_name_a_winner_only_where_the_interval_does():
+    def metrics(value: float) -> Metrics:
+        return Metrics(**dict.fromkeys(Metrics.model_fields, interval(value - 0.01, value + 0.01)))
+
+    def smaller(ratio: float, healed: bool) -> SmallerRecommender:
+        kept = interval(0.96, 1.0) if healed else interval(0.5, 0.7)
+        found = {"ndcg_10": interval(0.03, 0.05), "retention": kept, "difference": interval(-0.01, 0.0)}
+        return SmallerRecommender(name="best_subset", ratio=ratio, layers=[0], healed=healed, **found)
+
+    values = {"transformer": 0.05, "popularity": 0.02, "als": 0.05, "item_neighbours": 0.08}
+    result = Recommender.model_construct(
+        choice="best_subset",
+        metrics={name: metrics(value) for name, value in values.items()},
+        differences={
+            "popularity": interval(0.02, 0.04),
+            "als": interval(-0.01, 0.01),
+            "item_neighbours": interval(-0.05, -0.01),
+        },
+        plans=[Plan(ratio=ratio, layers=1, depth=6, trimmed=False, reached=ratio) for ratio in (2.0, 4.0)],
+        candidates=[smaller(ratio, healed) for ratio in (2.0, 4.0) for healed in (False, True)],
+        contrasts={"2.0": {"healing": interval(0, 1)}, "4.0": {"anew": interval(-0.03, -0.01)}},
+    )
+    said = recommenders_story(result)
+    assert said.startswith("NDCG@10 of the Transformer is 0.0500 (95 % interval 0.0400 to 0.0600).")
+    assert "beats popularity (0.0200) by 150% (+0.0300, interval +0.0200 to +0.0400)" in said
+    assert "It cannot be told apart from als (0.0500" in said and "It loses to item neighbours (0.0800) by 38%" in said
+    kept = smaller_story(result)
+    assert "as it is, 60% at 2x (50% to 70%) and 60% at 4x" in kept and kept.endswith("98% at 4x (96% to 100%).")
+    assert anew_story(result).endswith(
+        "in hundredths: -2.0 (-3.0 to -1.0) at 4x. Shown to be better at none, worse at 4x."
     )

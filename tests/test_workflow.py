@@ -33,7 +33,7 @@ STAGES = [
     "6_compression",
 ]
 ONCE = ["4_llama", "7_recommender", "8_comparison"]
-LATER = {"advanced_importance", "fusion", "ground_truth", "compression", "recommender", "comparison", "page", "book"}
+LATER = {"advanced_importance", "fusion", "ground_truth", "compression", "comparison", "page", "book"}
 RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
 
 
@@ -247,10 +247,14 @@ def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(proj
 
 
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
-    assert planned(project, "bootstrap_samples=300") == {"training", "core_importance", "language_model", *LATER}
+    assert planned(project, "bootstrap_samples=300") == {
+        *("training", "core_importance", "language_model", "recommender"),
+        *LATER,
+    }
     assert planned(project, "analysis_reviews=20") == {"core_importance", *LATER}
     assert planned(project, "selection_reviews=20") == {"ground_truth", "compression", "comparison", "page", "book"}
     assert planned(project, "heal_epochs=2") == {"compression", "comparison", "page", "book"}
+    assert planned(project, "recommender_epochs=1") == {"recommender", "comparison", "page", "book"}
     assert planned(project, "expert_model=gpt-4o") == LATER - {"advanced_importance"}
 
 

@@ -287,7 +287,7 @@ def shapley(truth: Graded) -> Figure:
         )
     axes.axhline(0, color="0.4", linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="layer", ylabel="log-probability of the true label (nats)")
+    axes.set(xlabel="layer", ylabel="log-probability of what is right (nats)")
     axes.legend()
     return figure
 
