@@ -179,7 +179,7 @@ def test_every_candidate_keeps_as_many_layers_as_it_is_asked_for(small):
     assert np.flatnonzero(found["mine"][2]).tolist() == [1, 3]
     table = small[1]
     for size in range(5):
-        assert table.accuracy[table.rows(found["best_subset"][size])] == table.accuracy[table.sizes == size].max()
+        assert table.mean_gain[table.rows(found["best_subset"][size])] == table.mean_gain[table.sizes == size].max()
 
 
 def test_everyone_who_can_be_healed_is_known_before_anything_runs(small):
