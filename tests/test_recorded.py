@@ -17,6 +17,7 @@ KINDS = {
         results.Fusion,
         results.GroundTruth,
         results.Compression,
+        results.Recommender,
         results.ComparisonResult,
     )
 }
@@ -56,3 +57,16 @@ def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed(
         folder = ROOT / "results" / "electronics" / row["subject"] / f"seed{row['seed']}"
         truth = results.GroundTruth.model_validate_json((folder / "5_ground_truth.json").read_text())
         assert truth.summary[row["method"]].percentile.value == row["percentile"]
+
+
+def test_the_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_versions_with_it():
+    file = ROOT / "results" / "recommender" / "electronics" / "7_recommender.json"
+    found = results.Recommender.model_validate_json(file.read_text())
+    whole = found.metrics["transformer"].ndcg_10
+    for name, difference in found.differences.items():
+        assert difference.value == pytest.approx(whole.value - found.metrics[name].ndcg_10.value)
+    for plan in found.plans:
+        smaller = found.metrics[f"transformer_{plan.ratio:g}x"].ndcg_10.value
+        (row,) = (c for c in found.candidates if (c.name, c.ratio, c.healed) == (found.choice, plan.ratio, True))
+        assert row.ndcg_10.value == pytest.approx(smaller)
+        assert row.retention.value == pytest.approx(smaller / whole.value)
