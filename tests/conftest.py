@@ -81,6 +81,17 @@ def make_reviews(rows: int = 200, **columns) -> pd.DataFrame:
     return frame.assign(**columns)
 
 
+def write(frame: pd.DataFrame, file: Path) -> str:
+    """The frame as a file of the kind that its name says; its path."""
+    if file.suffix == ".parquet":
+        frame.to_parquet(file)
+    elif file.suffix == ".csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_json(file, orient="records", lines=True)
+    return str(file)
+
+
 def command(*words: str) -> list[str]:
     """The workflow as `make book` calls it, but for `--quiet=all`."""
     return [sys.executable, "-m", "snakemake", "--cores=all", "--nolock", "--rerun-incomplete", *words]

@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import write
 
 from layerwise import interactions
 from layerwise.errors import InputError
@@ -23,14 +24,7 @@ def make_interactions(users: int = 40, length: int = 6) -> pd.DataFrame:
 
 def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters:
     if frame is not None:
-        file = tmp_path / f"interactions.{kind}"
-        if kind == "parquet":
-            frame.to_parquet(file)
-        elif kind == "csv":
-            frame.to_csv(file, index=False)
-        else:
-            frame.to_json(file, orient="records", lines=True)
-        values["interactions"] = str(file)
+        values["interactions"] = write(frame, tmp_path / f"interactions.{kind}")
     return Parameters.check({"runs": str(tmp_path / "runs")} | values)
 
 

@@ -3,7 +3,7 @@ import json
 import os
 
 import pytest
-from conftest import make_reviews
+from conftest import make_reviews, write
 
 from layerwise import assets, reviews, sources
 from layerwise.errors import InputError
@@ -13,14 +13,7 @@ from layerwise.reviews import load, prepare
 
 def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters:
     if frame is not None:
-        file = tmp_path / f"reviews.{kind}"
-        if kind == "parquet":
-            frame.to_parquet(file)
-        elif kind == "csv":
-            frame.to_csv(file, index=False)
-        else:
-            frame.to_json(file, orient="records", lines=True)
-        values["source"] = str(file)
+        values["source"] = write(frame, tmp_path / f"reviews.{kind}")
     return Parameters.check({"runs": str(tmp_path / "runs")} | values)
 
 

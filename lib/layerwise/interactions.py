@@ -70,11 +70,6 @@ def load(parameters: Parameters) -> tuple[list[np.ndarray], pd.DataFrame]:
     return histories, pd.read_parquet(_made(parameters, "products.parquet")).set_index("number")
 
 
-def report(parameters: Parameters) -> InteractionReport:
-    """What is known of the prepared histories."""
-    return InteractionReport.model_validate_json(_made(parameters, "quality.json").read_text())
-
-
 def _made(parameters: Parameters, name: str) -> Path:
     file = parameters.interactions_dir / name
     if not file.is_file():
