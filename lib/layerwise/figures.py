@@ -12,8 +12,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from layerwise.fusion import RULES
 from layerwise.grading import blind
+from layerwise.reports import QualityReport
 from layerwise.results import (
     ANEW,
+    Candidate,
     Compression,
     CoreImportance,
     Fusion,
@@ -21,11 +23,12 @@ from layerwise.results import (
     Interval,
     LanguageModel,
     Metrics,
+    Plan,
     Recommender,
     Scores,
+    SmallerRecommender,
     Stability,
 )
-from layerwise.reviews import QualityReport
 from layerwise.subsets import Table
 
 sns.set_theme(style="whitegrid", palette="colorblind", rc={"figure.dpi": 120, "savefig.dpi": 150})
@@ -99,15 +102,12 @@ def importance(result: Scores, units: dict[str, str]) -> Figure:
     """Scores of each method over the layers, with their intervals; logarithmic where all are above zero."""
     figure, panels = plt.subplots(1, len(units), figsize=(3.1 * len(units), 3.6), layout="constrained", squeeze=False)
     for axes, (method, unit) in zip(panels[0], units.items(), strict=True):
-        scores, (low, high) = np.array(result.scores[method]), np.array(result.intervals[method]).T
-        layers = np.arange(len(scores))
-        axes.errorbar(layers, scores, yerr=[scores - low, high - scores], fmt="o", color=BLUE, capsize=3)
-        if low.min() > 0:
+        _layers(axes, result.scores[method], result.intervals[method])
+        if np.min(result.intervals[method]) > 0:
             axes.set_yscale("log")
         else:
             axes.axhline(0, color="0.4", linewidth=1)
         axes.set(title=method.replace("_", " "), xlabel="layer", ylabel=unit)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -138,12 +138,8 @@ def subjects(results: dict[str, CoreImportance]) -> Figure:
             (upper, result.scores["ablation"], result.intervals["ablation"]),
             (lower, result.accuracy_drop, result.accuracy_drop_intervals),
         ):
-            values, (low, high) = np.array(values), np.array(bounds).T
-            axes.errorbar(
-                range(len(values)), values, yerr=[values - low, high - values], fmt="o", color=BLUE, capsize=3
-            )
+            _layers(axes, values, bounds)
             axes.axhline(0, color="0.4", linewidth=1)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         upper.set_title(name)
         lower.set_xlabel("layer left out")
         lower.yaxis.set_major_formatter(PercentFormatter(1))
@@ -271,22 +267,9 @@ def interactions(truth: Graded) -> Figure:
 def shapley(truth: Graded) -> Figure:
     """What each layer is worth: its Shapley value beside what leaving it out of the whole model costs."""
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
-    for values, bounds, name, colour, shift in (
-        (truth.shapley, truth.shapley_intervals, "Shapley value", BLUE, -0.1),
-        (truth.leave_one_out, truth.leave_one_out_intervals, "left out alone", ORANGE, 0.1),
-    ):
-        values, (low, high) = np.array(values), np.array(bounds).T
-        axes.errorbar(
-            np.arange(len(values)) + shift,
-            values,
-            yerr=[values - low, high - values],
-            fmt="o",
-            color=colour,
-            capsize=3,
-            label=name,
-        )
+    _layers(axes, truth.shapley, truth.shapley_intervals, shift=-0.1, label="Shapley value")
+    _layers(axes, truth.leave_one_out, truth.leave_one_out_intervals, shift=0.1, color=ORANGE, label="left out alone")
     axes.axhline(0, color="0.4", linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="layer", ylabel="log-probability of what is right (nats)")
     axes.legend()
     return figure
@@ -319,8 +302,7 @@ def depths(truths: dict[str, Graded]) -> Figure:
 def language_model(result: LanguageModel) -> Figure:
     """Block Influence of each layer, and perplexity and zero-shot accuracy without it."""
     figure, (turned, text, answers) = plt.subplots(3, 1, figsize=(9, 7.6), sharex=True, layout="constrained")
-    scores, (low, high) = np.array(result.block_influence), np.array(result.block_influence_intervals).T
-    turned.errorbar(range(len(scores)), scores, yerr=[scores - low, high - scores], fmt="o", color=BLUE, capsize=3)
+    _layers(turned, result.block_influence, result.block_influence_intervals)
     turned.set(ylabel="Block Influence", yscale="log")
     for axes, found, whole, label in (
         (text, result.perplexity_without_each, result.perplexity, "perplexity without it"),
@@ -397,25 +379,8 @@ def thirds(found: dict[str, list[Interval]]) -> Figure:
 def compression(result: Compression, baseline: Interval, claims: dict[float, float]) -> Figure:
     """Accuracy against the ratio of parameters: every choice as it is, and the healed ones; what was claimed beside."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 5.6), sharey=True, layout="constrained")
-    reached = {plan.ratio: plan.reached for plan in result.plans}
-    main = {candidate.name for candidate in result.candidates if candidate.healed}
-    shown = [c for c in result.candidates if c.ratio in reached]
-    styles = _styles(list(dict.fromkeys(candidate.name for candidate in shown)))
-    for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
-        drawn = {
-            name: [c for c in shown if c.name == name and (c.healed or not c.layers) == learned] for name in styles
-        }
-        drawn = {name: mine for name, mine in drawn.items() if mine}
-        for place, (name, mine) in enumerate(drawn.items()):
-            style = styles[name]
-            ratios = [reached[candidate.ratio] * (1 + 0.003 * (place - len(drawn) / 2)) for candidate in mine]
-            found = [candidate.accuracy for candidate in mine]
-            label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
-            if name in main or learned:
-                _intervals(axes, ratios, found, label=label, **style)
-            else:
-                faint = style | {"linestyle": "none", "alpha": 0.6}
-                axes.plot(ratios, [each.value for each in found], label=label, **faint)
+    _smaller(panels, result.plans, result.candidates, "accuracy")
+    for axes in panels:
         axes.plot(list(claims), list(claims.values()), "x", color="red", markersize=9, label="claimed, not measured")
         for interval, colour, label in (
             (result.whole, "0.4", "the whole model"),
@@ -428,7 +393,6 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
                 place = {"transform": axes.get_xaxis_transform(), "rotation": 90, "va": "top", "ha": "right"}
                 axes.axvline(plan.reached, color="0.5", linestyle=":", linewidth=1)
                 axes.text(plan.reached, 0.98, "vocabulary trimmed", fontsize="x-small", color="0.3", **place)
-        axes.set(title=title, xlabel="parameters of the whole model to those left")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("accuracy, test split")
     _legend_below(figure, panels, columns=5)
@@ -527,10 +491,8 @@ def worths(truths: dict[str, Graded]) -> Figure:
         1, len(truths), figsize=(max(7, 3.4 * len(truths)), 3.6), layout="constrained", squeeze=False
     )
     for axes, (name, truth) in zip(panels[0], truths.items(), strict=True):
-        values, (low, high) = np.array(truth.shapley), np.array(truth.shapley_intervals).T
-        axes.errorbar(range(len(values)), values, yerr=[values - low, high - values], fmt="o", color=BLUE, capsize=3)
+        _layers(axes, truth.shapley, truth.shapley_intervals)
         axes.axhline(0, color="0.4", linewidth=1)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=name, xlabel="layer")
     panels[0, 0].set_ylabel("Shapley value (nats)")
     return figure
@@ -539,30 +501,52 @@ def worths(truths: dict[str, Graded]) -> Figure:
 def smaller_recommenders(result: Recommender) -> Figure:
     """NDCG@10 against the ratio of parameters: every choice as it is, and the healed ones; baselines beside."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), sharey=True, layout="constrained")
-    reached = {plan.ratio: plan.reached for plan in result.plans}
-    main = {candidate.name for candidate in result.candidates if candidate.healed}
-    styles = _styles(list(dict.fromkeys(candidate.name for candidate in result.candidates)))
-    for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
-        for place, (name, style) in enumerate(styles.items()):
-            mine = [c for c in result.candidates if c.name == name and (c.healed or not c.layers) == learned]
-            ratios = [reached[c.ratio] * (1 + 0.003 * (place - len(styles) / 2)) for c in mine]
-            label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
-            if mine and (name in main or learned):
-                _intervals(axes, ratios, [c.ndcg_10 for c in mine], label=label, **style)
-            elif mine:
-                axes.plot(
-                    ratios, [c.ndcg_10.value for c in mine], label=label, **style | {"linestyle": "none", "alpha": 0.6}
-                )
-        whole = result.metrics["transformer"].ndcg_10
+    _smaller(panels, result.plans, result.candidates, "ndcg_10")
+    whole = result.metrics["transformer"].ndcg_10
+    for axes in panels:
         axes.axhspan(whole.low, whole.high, color="0.4", alpha=0.12, linewidth=0)
         axes.axhline(whole.value, color="0.4", linewidth=1, label="the whole model")
         for name, colour in zip(result.differences, (ORANGE, GREEN, "black"), strict=True):
             value = result.metrics[name].ndcg_10.value
             axes.axhline(value, color=colour, linewidth=1, linestyle="--", label=name.replace("_", " "))
-        axes.set(title=title, xlabel="parameters of the whole model to those left", ylim=(0, None))
+        axes.set_ylim(0, None)
     panels[0].set_ylabel("NDCG@10, test products")
     _legend_below(figure, panels, columns=5)
     return figure
+
+
+def _smaller(
+    panels: Sequence[Axes], plans: list[Plan], candidates: list[Candidate] | list[SmallerRecommender], worth: str
+) -> None:
+    """What smaller models are worth against the ratio of parameters: as they are, and healed or learned anew."""
+    reached = {plan.ratio: plan.reached for plan in plans}
+    main = {candidate.name for candidate in candidates if candidate.healed}
+    shown = [candidate for candidate in candidates if candidate.ratio in reached]
+    styles = _styles(list(dict.fromkeys(candidate.name for candidate in shown)))
+    for axes, title, learned in zip(panels, ("as they are", "healed, or learned anew"), (False, True), strict=True):
+        drawn = {
+            name: [c for c in shown if c.name == name and (c.healed or not c.layers) == learned] for name in styles
+        }
+        drawn = {name: mine for name, mine in drawn.items() if mine}
+        for place, (name, mine) in enumerate(drawn.items()):
+            ratios = [reached[candidate.ratio] * (1 + 0.003 * (place - len(drawn) / 2)) for candidate in mine]
+            found = [getattr(candidate, worth) for candidate in mine]
+            label = "random" if name.startswith("random_") and name not in main else name.replace("_", " ")
+            if name in main or learned:
+                _intervals(axes, ratios, found, label=label, **styles[name])
+            else:
+                faint = styles[name] | {"linestyle": "none", "alpha": 0.6}
+                axes.plot(ratios, [each.value for each in found], label=label, **faint)
+        axes.set(title=title, xlabel="parameters of the whole model to those left")
+
+
+def _layers(axes: Axes, values: list[float], bounds: list[tuple[float, float]], shift: float = 0, **style) -> None:
+    """A value a layer, with its interval."""
+    values, (low, high) = np.array(values), np.array(bounds).T
+    look = {"fmt": "o", "color": BLUE, "capsize": 3} | style
+    arms = np.clip([values - low, high - values], 0, None)
+    axes.errorbar(np.arange(len(values)) + shift, values, yerr=arms, **look)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _legend_below(figure: Figure, panels: Iterable[Axes], columns: int) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from layerwise import assets, sources
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters
-from layerwise.sources import Filter, quoted, sha256
+from layerwise.reports import InteractionReport
+from layerwise.sources import quoted, sha256
 
 # Amazon Electronics, users and products with five interactions or more; the last of each user held out by the source.
 HUB = [f"{sources.AMAZON}/benchmark/5core/last_out/Electronics.{part}.csv" for part in ("train", "valid", "test")]
@@ -19,22 +20,6 @@ COLUMNS = {"user_id": pa.string(), "parent_asin": pa.string(), "timestamp": pa.i
 PRODUCTS, ORDERS = ("item_id", "parent_asin", "asin"), ("position", "timestamp")  # columns, the first that is there
 SHORTEST = 3  # products of a history: one to learn from, one to validate with, one to test with
 FEWEST = 30  # users, so that a third of them can validate
-
-
-class InteractionReport(sources.Report):
-    """What the interactions are like: `rows` as they came, the rest after cleaning.
-
-    `lengths` are quantiles of the products a user: least, quartiles, most. `simultaneous` is the share of interactions
-    whose time another one of the same user has, so that nothing says which of them came first.
-    """
-
-    rows: int
-    filters: list[Filter]
-    users: int
-    products: int
-    interactions: int
-    lengths: list[float]
-    simultaneous: float
 
 
 def prepare(parameters: Parameters) -> InteractionReport:

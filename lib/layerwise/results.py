@@ -15,9 +15,8 @@ from pydantic import BaseModel
 from scipy import stats
 
 from layerwise.errors import InputError
-from layerwise.interactions import InteractionReport
 from layerwise.parameters import Parameters, project_path
-from layerwise.reviews import QualityReport
+from layerwise.reports import InteractionReport, QualityReport
 
 CONFIDENCE = 0.95
 MARGIN = 0.01  # of accuracy: a smaller loss hardly matters, and a model that loses less is not inferior

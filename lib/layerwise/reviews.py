@@ -6,12 +6,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from pydantic import BaseModel
 
 from layerwise import assets, sources
 from layerwise.errors import InputError
 from layerwise.parameters import DATA_PARAMETERS, SPLITS, Parameters
-from layerwise.sources import Filter, quoted, sha256
+from layerwise.reports import Filter, QualityReport, SplitSize
+from layerwise.sources import quoted, sha256
 
 HUB = f"{sources.AMAZON}/raw/review_categories/Electronics.jsonl"
 COLUMNS = {"rating": pa.float64(), "text": pa.string(), "parent_asin": pa.string(), "timestamp": pa.int64()}
@@ -26,31 +26,6 @@ FUNCTION_WORDS = {
     "French": "le|les|des|est|une|pour|avec|pas|très|mais|ce|je",
     "German": "der|die|das|und|ist|nicht|mit|ein|eine|sehr|ich|für",
 }
-
-
-class SplitSize(BaseModel):
-    """Reviews and positive reviews of a split."""
-
-    reviews: int
-    positive: int
-
-
-class QualityReport(sources.Report):
-    """What the reviews are like: all of the source as it came, but `lengths` and `splits` of what was kept.
-
-    `languages` are a guess, from function words, in up to 100,000 texts spread over the source.
-    """
-
-    rows: int
-    unique_text_ratio: float
-    ratings: dict[float, int]
-    years: dict[int, int]
-    languages: dict[str, int]
-    products: int | None
-    filters: list[Filter]
-    lengths: dict[int, int]
-    median_length: float
-    splits: dict[str, SplitSize]
 
 
 def prepare(parameters: Parameters) -> QualityReport:

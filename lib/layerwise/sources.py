@@ -11,32 +11,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import load_dataset
-from pydantic import BaseModel
 
 from layerwise.errors import InputError
 from layerwise.parameters import project_path
+from layerwise.reports import Filter, Report
 
 MEMORY_LIMIT = "4GB"
 READERS = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}')", ".jsonl": "read_json('{}')"}
 # Amazon Reviews 2023 (Hou et al., 2024) at the revision this project was written against.
 AMAZON = "hf://datasets/McAuley-Lab/Amazon-Reviews-2023@2b6d039ed471f2ba5fd2acb718bf33b0a7e5598e"
-
-
-class Filter(BaseModel):
-    """What one rule dropped, and how many rows it left."""
-
-    name: str
-    dropped: int
-    left: int
-
-
-class Report(BaseModel):
-    """What was read and what was made of it; `sha256` is that of the files that were written."""
-
-    source: str
-    source_sha256: str
-    sha256: str
-    made_with: dict
 
 
 def once(
