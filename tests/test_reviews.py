@@ -128,7 +128,8 @@ def test_many_reviews_fit_into_little_memory(tmp_path, monkeypatch):
         (lambda f: f.drop(columns="rating"), "has no column 'rating'"),
         (lambda f: f[f.rating > 3], "only one class is left: no negative review"),
         (lambda f: f.assign(text=None), "holds no review"),
-        (lambda f: f.assign(rating="five stars"), "cannot read reviews.parquet as reviews"),
+        (lambda f: f.assign(rating="five stars"), "'rating' of reviews.parquet holds words, such as five stars: say"),
+        (lambda f: f.assign(rating=["4", "many"] * 100), "cannot read reviews.parquet as reviews"),
         (lambda f: f.head(12), "the split '.*' would hold .* give more reviews"),
     ],
 )
@@ -136,6 +137,34 @@ def test_reviews_that_cannot_be_used_are_refused_in_one_sentence(tmp_path, chang
     with pytest.raises(InputError, match=complaint) as caught:
         prepare(parameters_for(tmp_path, change(make_reviews())))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "edges"),
+    [
+        (lambda rating: 2 * rating, {"negative": 4, "positive": 8}),
+        (lambda rating: (rating > 3).astype(int), {"negative": 0, "positive": 1}),
+        (lambda rating: rating > 3, {"negative": "false", "positive": "true"}),
+        (lambda rating: rating.astype(str), {}),
+        (lambda rating: rating.map({5: "it's good", 1: "bad"}), {"negative": "bad", "positive": "it's good"}),
+    ],
+)
+def test_columns_of_any_name_and_labels_of_any_kind_give_the_same_splits(tmp_path, rate, edges):
+    frame, reference = make_reviews(), parameters_for(tmp_path, make_reviews(), profile="reference")
+    renamed = frame.assign(rating=rate(frame["rating"])).rename(
+        columns={"text": 'what "they" wrote', "rating": "the label", "parent_asin": "shop;item"}
+    )
+    names = {"text_column": 'what "they" wrote', "rating_column": "the label", "product_column": "shop;item"}
+    parameters = parameters_for(tmp_path, renamed, "csv", **names, **edges)
+    assert list(prepare(parameters).ratings.values()) == [100, 100]
+    prepare(reference)
+    assert texts_of(parameters) == texts_of(reference)
+    assert load(parameters, "train")["label"] == load(reference, "train")["label"]
+
+
+def test_a_column_that_is_not_there_is_named_with_the_parameter_that_chooses_it(tmp_path):
+    with pytest.raises(InputError, match="no column 'stars'; its columns are rating, text, .*: set 'rating_column'"):
+        prepare(parameters_for(tmp_path, make_reviews(), rating_column="stars"))
 
 
 def test_more_reviews_than_there_are_is_refused_and_not_quietly_lowered(tmp_path):

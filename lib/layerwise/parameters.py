@@ -14,7 +14,10 @@ from layerwise.errors import InputError
 SPLITS = ("train", "validation", "analysis", "selection", "test")
 
 # What the reviews and their splits depend on: the same for all subjects and seeds of a profile.
-DATA_PARAMETERS = ("source", "reviews", "balanced", "min_characters", "max_characters", "fractions")
+DATA_PARAMETERS = (
+    *("source", "text_column", "rating_column", "product_column", "negative", "positive"),
+    *("reviews", "balanced", "min_characters", "max_characters", "fractions"),
+)
 
 # Training from nothing needs many passes at a high rate; a pretrained model needs few at a low one.
 SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
@@ -53,6 +56,15 @@ class Parameters(BaseModel):
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
 
     source: str = Field("embedded", min_length=1, description="embedded, hub, or a .parquet, .csv or .jsonl file")
+    text_column: str = Field("text", min_length=1, description="column of a file that holds the texts")
+    rating_column: str = Field("rating", min_length=1, description="column of a file that holds ratings or labels")
+    product_column: str | None = Field(
+        None,
+        min_length=1,
+        description="column whose values stay in one split; null takes parent_asin or asin, if there",
+    )
+    negative: float | str = Field(2, description="a rating: negative up to it; or a word: the label of the negative")
+    positive: float | str = Field(4, description="a rating: positive from it on; or a word: the label of the positive")
     reviews: int | None = Field(None, ge=50, description="how many reviews to sample; null takes all")
     balanced: bool = Field(False, description="sample as many negative as positive reviews")
     min_characters: int = Field(10, ge=1, description="shorter texts are dropped")
@@ -139,6 +151,12 @@ class Parameters(BaseModel):
         for size, heads in (("hidden_size", "heads"), ("recommender_hidden_size", "recommender_heads")):
             if getattr(self, size) % getattr(self, heads):
                 raise ValueError(f"{size} {getattr(self, size)} cannot be shared among {getattr(self, heads)} heads")
+        words = [isinstance(edge, str) for edge in (self.negative, self.positive)]
+        if words[0] != words[1] or (self.negative == self.positive if all(words) else self.negative >= self.positive):
+            raise ValueError(
+                f"negative {self.negative!r} and positive {self.positive!r} must be two words, "
+                "or two ratings of which negative is the lower"
+            )
         if self.min_characters > self.max_characters:
             raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
         if abs(sum(self.fractions) - 1) > 1e-9:

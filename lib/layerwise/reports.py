@@ -35,7 +35,7 @@ class QualityReport(Report):
 
     rows: int
     unique_text_ratio: float
-    ratings: dict[float, int]
+    ratings: dict[str, int]
     years: dict[int, int]
     languages: dict[str, int]
     products: int | None

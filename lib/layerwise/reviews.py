@@ -87,7 +87,7 @@ def _fetch(source: str, folder: Path) -> Path:
 def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
     """Writes the splits; returns what the report says of them."""
     with sources.reading(file, "reviews", folder) as (db, scratch):
-        _read(db, file)
+        _read(db, file, parameters)
         before = _describe_source(db)
         filters = _clean(db, parameters)
         _sample(db, parameters)
@@ -105,27 +105,62 @@ def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
         }
 
 
-def _read(db: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """The table `raw` (number, text, score, product, year, negative, positive) of a file in any known layout."""
+def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> None:
+    """The table `raw` (number, text, rating, product, year, negative, positive) of the sentences or of any file.
+
+    A rating is text: a number cut to halves, or the word that the file labels the text with.
+    """
     if file.suffix == ".txt":  # the embedded sentences: their review stands in for the product
         db.execute(f"""
             create table raw as
-            select row_number() over () as number, text, score, split_part(id, '_', 1) as product,
-                   null::int as year, score <= -0.5 as negative, score >= 0.5 as positive
+            select row_number() over () as number, text, {_halves("score")} as rating,
+                   split_part(id, '_', 1) as product, null::int as year,
+                   score <= -0.5 as negative, score >= 0.5 as positive
             from read_csv('{quoted(file)}', delim = '\t', header = false, quote = '', escape = '',
                           columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
         return
     source, columns = sources.table(db, file)
-    for needed in ("text", "rating"):
-        if needed not in columns:
-            raise InputError(f"{file.name} has no column {needed!r}; its columns are {', '.join(columns)}")
-    product = next((name for name in ("parent_asin", "asin") if name in columns), "null")
+    named = {name: getattr(parameters, name) for name in ("text_column", "rating_column", "product_column")}
+    for parameter, column in named.items():
+        if column and column not in columns:
+            raise InputError(
+                f"{file.name} has no column {column!r}; its columns are {', '.join(columns)}: set {parameter!r}"
+            )
+    product = parameters.product_column or next((name for name in ("parent_asin", "asin") if name in columns), None)
     year = "year(make_timestamp(timestamp::bigint * 1000))" if "timestamp" in columns else "null"
+    rating, words = _name(parameters.rating_column), isinstance(parameters.negative, str)
+    if not words:
+        numbers, some = db.execute(f"""
+            select count(try_cast(found as double)), list(distinct left(found, 40) order by left(found, 40))[:3]
+            from (select {rating}::varchar as found from {source} where {rating} is not null limit 1000)""").fetchone()
+        if some and not numbers:
+            raise InputError(
+                f"the column {parameters.rating_column!r} of {file.name} holds words, such as {', '.join(some)}: "
+                "say which of them are meant by 'negative' and 'positive'"
+            )
+    number = f"{rating}::double"
+    negative, positive = (
+        (f"{rating}::varchar = '{quoted(parameters.negative)}'", f"{rating}::varchar = '{quoted(parameters.positive)}'")
+        if words
+        else (f"{number} <= {parameters.negative}", f"{number} >= {parameters.positive}")
+    )
     db.execute(f"""
         create table raw as
-        select row_number() over () as number, text::varchar as text, rating::double as score,
-               {product}::varchar as product, {year}::int as year, score <= 2 as negative, score >= 4 as positive
+        select row_number() over () as number, {_name(parameters.text_column)}::varchar as text,
+               {f"{rating}::varchar" if words else _halves(number)} as rating,
+               {_name(product) if product else "null"}::varchar as product, {year}::int as year,
+               {negative} as negative, {positive} as positive
         from {source}""")
+
+
+def _halves(number: str) -> str:
+    """SQL of a number cut to halves, as text."""
+    return f"(floor({number} * 2) / 2)::varchar"
+
+
+def _name(column: str) -> str:
+    """A column as SQL names it."""
+    return '"' + column.replace('"', '""') + '"'
 
 
 def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
@@ -139,6 +174,7 @@ def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
         select count(*), count(text), count(distinct {_KEY}), count(distinct product) from raw""").fetchone()
     if not texts:
         raise InputError("the source holds no review: give a file with texts and ratings")
+    rated = "from raw where rating is not null group by rating order by"
     dated = "from raw where year is not null group by 1 order by 1"
     language = f"""
         select case when {best} = 0 then 'unknown' {cases} end as language
@@ -146,9 +182,7 @@ def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
     return {
         "rows": rows,
         "unique_text_ratio": unique / texts,
-        "ratings": dict(
-            _pairs(db, "select floor(score * 2) / 2, count(*) from raw where score is not null group by 1 order by 1")
-        ),
+        "ratings": dict(_pairs(db, f"select rating, count(*) {rated} try_cast(rating as double), rating")),
         "years": dict(_pairs(db, f"select year, count(*) {dated}")),
         "languages": dict(
             _pairs(db, f"select language, count(*) as n from ({language}) group by 1 order by n desc, 1")
@@ -167,9 +201,9 @@ def _clean(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> list[Filter
     db.execute("""
         create table clean as
         select number, plain(text) as text, product,
-               case when negative then 0 when positive then 1 end as label, score from raw""")
+               case when negative then 0 when positive then 1 end as label, rating from raw""")
     rules = {
-        "no text or no rating": "text is null or score is null",
+        "no text or no rating": "text is null or rating is null",
         "neutral rating": "label is null",
         f"under {parameters.min_characters} characters": f"length(text) < {parameters.min_characters}",
         f"over {parameters.max_characters} characters": f"length(text) > {parameters.max_characters}",
