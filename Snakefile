@@ -5,6 +5,7 @@ parameters that they declare and the artefacts of the stages before.
 """
 
 import ast
+import hashlib
 import json
 import os
 import time
@@ -55,14 +56,23 @@ def parameters(notebook, wildcards):
     return yaml.safe_dump(run.model_dump(include=declared), default_flow_style=True, width=float("inf"))
 
 
+def code(notebook):
+    """The code of a notebook."""
+    cells = json.loads(Path(notebook).read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def code_sha256(notebook):
+    """What a run depends on instead of on the notebook's file: a change of prose needs no new run."""
+    return hashlib.sha256(code(notebook).encode()).hexdigest()
+
+
 def modules(source):
     """The modules of lib that a notebook or module imports, directly or through one another."""
     found, waiting = set(), [Path(source)]
     while waiting:
         file = waiting.pop()
-        text = file.read_text()
-        if file.suffix == ".ipynb":
-            text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code")
+        text = code(file) if file.suffix == ".ipynb" else file.read_text()
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "layerwise":
                 for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
@@ -88,12 +98,13 @@ rule book:
         "_toc.yml",
         [str(file) for file in Path("book").rglob("*") if file.is_file() and "stages" not in file.parts],
         expand("book/stages/{page}.ipynb", page=[*STAGES, *ONCE]),
+        "book/stages/depths.png",
     output: "_build/html/index.html"
     log: "_build/build.log"
     shell:
         """
         printf '%s\\n' '{rule}: {output}'
-        jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
+        LAYERWISE_BUILT={ROOT}/8_comparison.json jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
             {{ grep -E 'WARNING|ERROR' {log} >&2 || true
                printf '%s\\n' 'the book does not build without warnings; all of it is in {log}' >&2; exit 1; }}
         """
@@ -101,8 +112,17 @@ rule book:
 
 rule page:
     """A chapter is a stage of the first subject and seed, or one that there is for all of them."""
-    input: lambda wildcards: f"{FIRST if wildcards.page in STAGES else ROOT}/{wildcards.page}.ipynb"
+    input:
+        "notebooks/{page}.ipynb",
+        lambda wildcards: f"{FIRST if wildcards.page in STAGES else ROOT}/{wildcards.page}.ipynb",
     output: "book/stages/{page}.ipynb"
+    shell: "python book/page.py {input} {output}"
+
+
+rule main_figure:
+    """The figure of the first page."""
+    input: f"{ROOT}/8_comparison_depths.png"
+    output: "book/stages/depths.png"
     shell: "cp {input} {output}"
 
 
@@ -110,12 +130,14 @@ rule training:
     input:
         modules("notebooks/1_training.ipynb"),
         f"{ROOT}/reviews/quality.json",
-        notebook="notebooks/1_training.ipynb",
+        notebook=ancient("notebooks/1_training.ipynb"),
     output:
         notebook=f"{RUN}/1_training.ipynb",
         result=f"{RUN}/1_training.json",
         model=directory(f"{RUN}/model"),
-    params: parameters=lambda wildcards: parameters("1_training", wildcards)
+    params:
+        code=code_sha256("notebooks/1_training.ipynb"),
+        parameters=lambda wildcards: parameters("1_training", wildcards),
     log: f"{RUN}/1_training.log"
     threads: THREADS
     shell: EXECUTE
@@ -125,12 +147,14 @@ rule core_importance:
     input:
         modules("notebooks/2_core_importance.ipynb"),
         rules.training.output,
-        notebook="notebooks/2_core_importance.ipynb",
+        notebook=ancient("notebooks/2_core_importance.ipynb"),
     output:
         notebook=f"{RUN}/2_core_importance.ipynb",
         result=f"{RUN}/2_core_importance.json",
         scores=f"{RUN}/2_core_importance.npz",
-    params: parameters=lambda wildcards: parameters("2_core_importance", wildcards)
+    params:
+        code=code_sha256("notebooks/2_core_importance.ipynb"),
+        parameters=lambda wildcards: parameters("2_core_importance", wildcards),
     log: f"{RUN}/2_core_importance.log"
     threads: THREADS
     shell: EXECUTE
@@ -141,12 +165,14 @@ rule advanced_importance:
         modules("notebooks/3_advanced_importance.ipynb"),
         rules.training.output,
         rules.core_importance.output,
-        notebook="notebooks/3_advanced_importance.ipynb",
+        notebook=ancient("notebooks/3_advanced_importance.ipynb"),
     output:
         notebook=f"{RUN}/3_advanced_importance.ipynb",
         result=f"{RUN}/3_advanced_importance.json",
         scores=f"{RUN}/3_advanced_importance.npz",
-    params: parameters=lambda wildcards: parameters("3_advanced_importance", wildcards)
+    params:
+        code=code_sha256("notebooks/3_advanced_importance.ipynb"),
+        parameters=lambda wildcards: parameters("3_advanced_importance", wildcards),
     log: f"{RUN}/3_advanced_importance.log"
     threads: THREADS
     shell: EXECUTE
@@ -156,11 +182,13 @@ rule language_model:
     input:
         modules("notebooks/4_llama.ipynb"),
         f"{ROOT}/reviews/quality.json",
-        notebook="notebooks/4_llama.ipynb",
+        notebook=ancient("notebooks/4_llama.ipynb"),
     output:
         notebook=f"{ROOT}/4_llama.ipynb",
         result=f"{ROOT}/4_llama.json",
-    params: parameters=parameters("4_llama", ())
+    params:
+        code=code_sha256("notebooks/4_llama.ipynb"),
+        parameters=parameters("4_llama", ()),
     log: f"{ROOT}/4_llama.log"
     threads: workflow.cores  # it runs once, so it need not share them
     shell: EXECUTE
@@ -173,11 +201,12 @@ rule fusion:
         rules.core_importance.output,
         rules.advanced_importance.output,
         rules.language_model.output,
-        notebook="notebooks/4_llm_and_fusion.ipynb",
+        notebook=ancient("notebooks/4_llm_and_fusion.ipynb"),
     output:
         notebook=f"{RUN}/4_llm_and_fusion.ipynb",
         result=f"{RUN}/4_llm_and_fusion.json",
     params:
+        code=code_sha256("notebooks/4_llm_and_fusion.ipynb"),
         parameters=lambda wildcards: parameters("4_llm_and_fusion", wildcards),
         expert=EXPERT,
     log: f"{RUN}/4_llm_and_fusion.log"
@@ -192,12 +221,14 @@ rule ground_truth:
         rules.core_importance.output,
         rules.advanced_importance.output,
         rules.fusion.output,
-        notebook="notebooks/5_ground_truth.ipynb",
+        notebook=ancient("notebooks/5_ground_truth.ipynb"),
     output:
         notebook=f"{RUN}/5_ground_truth.ipynb",
         result=f"{RUN}/5_ground_truth.json",
         table=f"{RUN}/5_ground_truth.npz",
-    params: parameters=lambda wildcards: parameters("5_ground_truth", wildcards)
+    params:
+        code=code_sha256("notebooks/5_ground_truth.ipynb"),
+        parameters=lambda wildcards: parameters("5_ground_truth", wildcards),
     log: f"{RUN}/5_ground_truth.log"
     threads: THREADS
     shell: EXECUTE
@@ -211,13 +242,15 @@ rule compression:
         rules.advanced_importance.output,
         rules.fusion.output,
         rules.ground_truth.output,
-        notebook="notebooks/6_compression.ipynb",
+        notebook=ancient("notebooks/6_compression.ipynb"),
     output:
         notebook=f"{RUN}/6_compression.ipynb",
         result=f"{RUN}/6_compression.json",
         predictions=f"{RUN}/6_compression.npz",
         export=directory(f"{RUN}/export"),
-    params: parameters=lambda wildcards: parameters("6_compression", wildcards)
+    params:
+        code=code_sha256("notebooks/6_compression.ipynb"),
+        parameters=lambda wildcards: parameters("6_compression", wildcards),
     log: f"{RUN}/6_compression.log"
     threads: THREADS
     shell: EXECUTE
@@ -227,13 +260,15 @@ rule recommender:
     input:
         modules("notebooks/7_recommender.ipynb"),
         f"{ROOT}/interactions/quality.json",
-        notebook="notebooks/7_recommender.ipynb",
+        notebook=ancient("notebooks/7_recommender.ipynb"),
     output:
         notebook=f"{ROOT}/7_recommender.ipynb",
         result=f"{ROOT}/7_recommender.json",
         arrays=f"{ROOT}/7_recommender.npz",
         models=directory(f"{ROOT}/recommender/models"),
-    params: parameters=parameters("7_recommender", ())
+    params:
+        code=code_sha256("notebooks/7_recommender.ipynb"),
+        parameters=parameters("7_recommender", ()),
     log: f"{ROOT}/7_recommender.log"
     threads: workflow.cores  # it runs once, so it need not share them
     shell: EXECUTE
@@ -244,11 +279,15 @@ rule comparison:
         modules("notebooks/8_comparison.ipynb"),
         [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
         f"{ROOT}/7_recommender.json",
-        notebook="notebooks/8_comparison.ipynb",
+        notebook=ancient("notebooks/8_comparison.ipynb"),
     output:
         notebook=f"{ROOT}/8_comparison.ipynb",
         result=f"{ROOT}/8_comparison.json",
-    params: parameters=parameters("8_comparison", ())
+        report=f"{ROOT}/8_comparison.md",
+        depths=f"{ROOT}/8_comparison_depths.png",
+    params:
+        code=code_sha256("notebooks/8_comparison.ipynb"),
+        parameters=parameters("8_comparison", ()),
     log: f"{ROOT}/8_comparison.log"
     threads: THREADS
     shell: EXECUTE
