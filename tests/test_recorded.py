@@ -5,28 +5,14 @@ import json
 import pytest
 from conftest import ROOT
 
-from layerwise import results
+from layerwise import recorded, results
 
-KINDS = {
-    kind.model_fields["stage"].default: kind
-    for kind in (
-        results.TrainingResult,
-        results.CoreImportance,
-        results.AdvancedImportance,
-        results.LanguageModel,
-        results.Fusion,
-        results.GroundTruth,
-        results.Compression,
-        results.Recommender,
-        results.ComparisonResult,
-    )
-}
 RECORDED = sorted((ROOT / "results").rglob("*.json"))
 
 
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: str(file.relative_to(ROOT / "results")))
 def test_a_recorded_result_has_the_layout_of_its_stage_and_its_provenance(file):
-    found = KINDS[file.stem].model_validate_json(file.read_text())
+    found = recorded.read(file)
     assert found.provenance.commit not in ("", "unknown") and len(found.provenance.reviews_sha256) == 64
     assert "with changes" not in found.provenance.commit
     assert not any("/" in str(value) for value in found.provenance.parameters.values())
@@ -59,9 +45,9 @@ def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed(
         assert truth.summary[row["method"]].percentile.value == row["percentile"]
 
 
-def test_the_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_versions_with_it():
-    file = ROOT / "results" / "recommender" / "electronics" / "7_recommender.json"
-    found = results.Recommender.model_validate_json(file.read_text())
+@pytest.mark.parametrize("data", ["electronics", "movielens"])
+def test_a_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_versions_with_it(data):
+    found = recorded.recommenders()[data]
     whole = found.metrics["transformer"].ndcg_10
     for name, difference in found.differences.items():
         assert difference.value == pytest.approx(whole.value - found.metrics[name].ndcg_10.value)

@@ -10,7 +10,18 @@ import pandas as pd
 from layerwise import subsets
 from layerwise.fusion import agreement, thirds
 from layerwise.importance import Method
-from layerwise.results import Choice, Graded, GradeOfSize, GroundTruth, Interval, Size, Summary, bounds, estimate
+from layerwise.results import (
+    Choice,
+    Graded,
+    GradeOfSize,
+    GroundTruth,
+    Interval,
+    Size,
+    Stability,
+    Summary,
+    bounds,
+    estimate,
+)
 from layerwise.subsets import Table
 
 CONTROLS = ("first", "last", "even", "random")  # choices that look at nothing
@@ -241,25 +252,41 @@ def trust(truth: GroundTruth, cards: dict[str, Method], layers: int, classes: in
     return pd.DataFrame(rows).T.sort_values("percentile", ascending=False)
 
 
-def side_by_side(truths: dict[tuple[str, int], GroundTruth]) -> pd.DataFrame:
-    """The mean grades of every method and control for each subject and seed, a row each."""
-    return pd.DataFrame(
-        [
-            {
-                "subject": subject,
-                "seed": seed,
-                "method": method,
-                "percentile": said.percentile.value,
-                "percentile low": said.percentile.low,
-                "percentile high": said.percentile.high,
-                "regret": said.regret.value,
-                "regret low": said.regret.low,
-                "regret high": said.regret.high,
-            }
-            for (subject, seed), truth in truths.items()
-            for method, said in truth.summary.items()
-        ]
-    )
+def side_by_side(
+    truths: dict[tuple[str, int], GroundTruth],
+    stability: dict[tuple[str, int], dict[str, Stability]],
+    cards: dict[str, Method],
+    classes: int,
+) -> pd.DataFrame:
+    """Cost, mean grades, stability and agreement of every method and control for each subject and seed, a row each.
+
+    `passes` are forward passes an example, `stability` is the mean Kendall's tau of a ranking with those of the
+    bootstrap, `agreement` that with the rankings of the other methods. What is not measured is None.
+    """
+    rows = []
+    for (subject, seed), truth in truths.items():
+        voters = [name for name in cards if name in truth.ranked]
+        for method, said in truth.summary.items():
+            others = [truth.ranked.index(name) for name in voters if name != method]
+            own = truth.agreement[truth.ranked.index(method)] if method in truth.ranked else None
+            steady, card = stability[subject, seed].get(method), cards.get(method)
+            rows.append(
+                {
+                    "subject": subject,
+                    "seed": seed,
+                    "method": method,
+                    "passes": card.passes(len(truth.shapley), classes) if card else None,
+                    "percentile": said.percentile.value,
+                    "percentile low": said.percentile.low,
+                    "percentile high": said.percentile.high,
+                    "regret": said.regret.value,
+                    "regret low": said.regret.low,
+                    "regret high": said.regret.high,
+                    "stability": steady.kendall_tau if steady else None,
+                    "agreement": sum(own[other] for other in others) / len(others) if own and others else None,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _interactions(table: Table, judges: np.ndarray) -> dict[str, Interval]:

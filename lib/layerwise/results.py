@@ -27,12 +27,15 @@ _STARTED = time.time()
 
 
 class Interval(BaseModel):
-    """An estimate from n examples with its 95 % interval."""
+    """An estimate from n examples with its 95 % interval, which f"{found:.1%}" shows both."""
 
     value: float
     low: float
     high: float
     n: int
+
+    def __format__(self, kind: str) -> str:
+        return f"{self.value:{kind}} [{self.low:{kind}}, {self.high:{kind}}]"
 
 
 class Provenance(BaseModel):
@@ -81,9 +84,26 @@ class TrainingResult(BaseModel):
     provenance: Provenance
 
 
+class Tested(BaseModel):
+    """A figure that was claimed, and what a study measured for a subject: whether its interval lies above the claim,
+    below it, or has it within."""
+
+    claim: str
+    said: float
+    study: str
+    subject: str
+    seeds: int
+    value: float
+    low: float
+    high: float
+    n: int
+    verdict: Literal["above", "below", "within"]
+
+
 class ComparisonResult(BaseModel):
     """Stage 8: a row a run, a row a run and method, the agreement of seeds by subject and method; over all seeds of a
-    subject, a row a smaller model and the contrasts between them."""
+    subject, a row a smaller model and the contrasts between them; claims beside what this run and the recorded ones
+    measured."""
 
     stage: Literal["8_comparison"] = "8_comparison"
     rows: list[dict]
@@ -91,6 +111,7 @@ class ComparisonResult(BaseModel):
     seed_tau: dict[str, dict[str, float]]
     compression: list[dict] = []  # none in runs that were recorded before there was a stage 6
     contrasts: dict[str, dict[str, dict[str, Interval]]] = {}
+    claims: list[Tested] = []  # none in runs that were recorded before claims were tested
     provenance: Provenance
 
 
@@ -432,6 +453,16 @@ def intervals(scores: np.ndarray, samples: int, seed: int) -> tuple[list[tuple[f
         ranks=stats.rankdata(-scores.mean(0), method="ordinal").tolist(),
         rank_intervals=list(zip(low, high, strict=True)),
         kendall_tau=float(np.mean(taus)),
+    )
+
+
+def over_seeds(found: list[Interval]) -> Interval:
+    """The mean of what several seeds found, and the interval from the lowest end of theirs to the highest."""
+    return Interval(
+        value=sum(each.value for each in found) / len(found),
+        low=min(each.low for each in found),
+        high=max(each.high for each in found),
+        n=found[0].n,
     )
 
 

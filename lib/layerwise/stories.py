@@ -1,6 +1,10 @@
 """Sentences that say what was found, and claim no more than the intervals bear."""
 
+from collections import Counter
 from itertools import combinations
+from statistics import median
+
+import pandas as pd
 
 from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
@@ -17,6 +21,7 @@ from layerwise.results import (
     LanguageModel,
     Plan,
     Recommender,
+    Tested,
 )
 
 SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
@@ -145,6 +150,38 @@ def voter_story(result: Fusion, methods: list[str]) -> str:
         f"Of all pairs {_and(alike)} agree most (Kendall's tau {taus[alike]:.2f}), and {_and(unlike)} least "
         f"({taus[unlike]:.2f})."
     )
+
+
+def agreement_story(truth: Graded, methods: tuple[str, ...]) -> str:
+    """How many pairs of methods rank the layers alike, as far as the intervals of Kendall's tau tell."""
+    places = [truth.ranked.index(method) for method in methods if method in truth.ranked]
+    pairs = list(combinations(places, 2))
+    alike = sum(truth.agreement_low[i][j] > 0 for i, j in pairs)
+    against = sum(truth.agreement_high[i][j] < 0 for i, j in pairs)
+    middle = median(truth.agreement[i][j] for i, j in pairs)
+    return (
+        f"Of the {len(pairs)} pairs of {len(places)} methods {alike} rank the layers alike and {against} the other way "
+        f"round, beyond their 95 % intervals; the median of Kendall's tau is {middle:.2f}."
+    )
+
+
+def claims_story(where: str, tested: list[Tested]) -> str:
+    """On which side of what is claimed the measured figures lie."""
+    count = Counter(each.verdict for each in tested)
+    return (
+        f"Of the {len(tested)} figures of {where}, the interval lies above what is claimed for {count['above']}, below "
+        f"it for {count['below']}, and {count['within']} have it within."
+    )
+
+
+def in_words(answers: pd.DataFrame, columns: list[str]) -> str:
+    """What studies answer, a row each with `study` and `subject`, under some of the columns."""
+    said = [
+        f"{row['study']}, {row['subject']}: {', '.join(f'{column} {row[column]}' for column in columns if row[column])}"
+        for row in answers.to_dict("records")
+        if any(row[column] for column in columns)
+    ]
+    return "; ".join(said) + "."
 
 
 def fusion_story(truth: GroundTruth) -> str:

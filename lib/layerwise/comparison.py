@@ -1,0 +1,117 @@
+"""Runs side by side: this build and the recorded ones, what they measured, and where each number comes from."""
+
+import pandas as pd
+
+from layerwise.fusion import RULES
+from layerwise.importance import METHODS
+from layerwise.recorded import Runs
+from layerwise.results import Recommender, Tested, over_seeds
+
+
+def origins(studies: dict[str, Runs]) -> pd.DataFrame:
+    """Where numbers come from: a row a study and subject. `hours` are those of all its stages and seeds together."""
+    rows = []
+    for study, subject, runs in _subjects(studies):
+        (first, *_), made = runs, [result.provenance for stages in runs for result in stages.values()]
+        trained = first["1_training"]
+        rows.append(
+            {
+                "study": study,
+                "subject": subject,
+                "seeds": len(runs),
+                "layers": trained.model.layers,
+                "million parameters": round(trained.model.parameters / 1e6, 1),
+                "data": trained.data.source,
+                "reviews": sum(split.reviews for split in trained.data.splits.values()),
+                "tested on": trained.test.accuracy.n,
+                "commit": " ".join(dict.fromkeys(each.commit for each in made)),
+                "device": made[0].device,
+                "hours": round(sum(each.seconds for each in made) / 3600, 2),
+                "finished": max(each.finished for each in made)[:10],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def claimed(tested: list[Tested]) -> pd.DataFrame:
+    """Claims beside what was measured: a row a claim, a column a study and subject; empty where nothing was."""
+    rows: dict[str, dict[str, str]] = {}
+    for each in tested:
+        row = rows.setdefault(each.claim, {"figure": each.claim, "claimed": f"{each.said:.1%}"})
+        exact = each.low == each.high
+        bounds = "" if exact else f" [{each.low:.1%}, {each.high:.1%}]"
+        row[f"{each.study}: {each.subject}"] = f"{each.value:.1%}{bounds}: {each.verdict}"
+    return pd.DataFrame(rows.values()).fillna("")
+
+
+def methods(grades: pd.DataFrame) -> pd.DataFrame:
+    """Cost, grade, stability and agreement: a row a method, means over the seeds of each subject beside each other."""
+    measures = ["passes", "percentile", "regret", "stability", "agreement"]
+    means = grades.groupby(["subject", "method"], sort=False)[measures].mean()
+    return (
+        means.unstack("subject")
+        .swaplevel(axis=1)
+        .reindex(columns=pd.MultiIndex.from_product([grades["subject"].unique(), measures]))
+    )
+
+
+def answers(studies: dict[str, Runs]) -> pd.DataFrame:
+    """What each study answers, a row a study and subject; over several seeds as `over_seeds` says."""
+    rows = []
+    for study, subject, runs in _subjects(studies):
+        row = {"study": study, "subject": subject}
+        row["accuracy"] = f"{over_seeds([stages['1_training'].test.accuracy for stages in runs]):.1%}"
+        row["less linear"] = f"{over_seeds([stages['1_training'].difference for stages in runs]):+.1%}"
+        if truths := [stages["5_ground_truth"] for stages in runs if "5_ground_truth" in stages]:
+            row["half, blindly, costs"] = f"{over_seeds([truth.half_by_chance for truth in truths]):.1%}"
+            row["half, at best, costs"] = f"{over_seeds([truth.half_at_best for truth in truths]):.1%}"
+            for column, names in (("best score", METHODS), ("best vote", RULES)):
+                means = {
+                    name: over_seeds([truth.summary[name].percentile for truth in truths])
+                    for name in names
+                    if all(name in truth.summary for truth in truths)
+                }
+                if means:
+                    best = max(means, key=lambda name: means[name].value)
+                    row[column] = f"{best.replace('_', ' ')}: {means[best]:.0%}"
+        if smaller := [stages["6_compression"] for stages in runs if "6_compression" in stages]:
+            for plan in smaller[0].plans:
+                kept = [
+                    candidate.retention
+                    for result in smaller
+                    for candidate in result.candidates
+                    if (candidate.name, candidate.ratio, candidate.healed) == (result.choice, plan.ratio, True)
+                ]
+                if kept:
+                    row[f"kept at {plan.ratio:g}x"] = f"{over_seeds(kept):.1%}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def recommenders(found: dict[str, Recommender]) -> pd.DataFrame:
+    """NDCG@10 of every recommender, a column a study."""
+    columns = {
+        f"{study}: {result.data.source}": {name: f"{each.ndcg_10:.4f}" for name, each in result.metrics.items()}
+        for study, result in found.items()
+    }
+    return pd.DataFrame(columns).fillna("").rename_axis("NDCG@10").rename(index=lambda name: name.replace("_", " "))
+
+
+def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: str) -> str:
+    """A document for those who read no notebooks: under each heading paragraphs, tables, and figures by their files."""
+    parts = [f"# {title}"]
+    for heading, contents in sections.items():
+        parts.append(f"## {heading}")
+        for content in contents:
+            if isinstance(content, pd.DataFrame):
+                parts.append(content.to_markdown(index=False, disable_numparse=True))
+            else:
+                parts.append(f"![{heading}]({content})" if content.endswith(".png") else content)
+    return "\n\n".join([*parts, "---", foot]) + "\n"
+
+
+def _subjects(studies: dict[str, Runs]):
+    """Study, subject, and the results of each of its seeds."""
+    for study, runs in studies.items():
+        for subject in dict.fromkeys(subject for subject, _ in runs):
+            yield study, subject, [stages for (name, _), stages in runs.items() if name == subject]

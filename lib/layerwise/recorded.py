@@ -1,0 +1,48 @@
+"""The recorded runs of the real study, which lie in `results/` beside the code."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from layerwise import results
+from layerwise.parameters import project_path
+
+KINDS = {
+    kind.model_fields["stage"].default: kind
+    for kind in (
+        results.TrainingResult,
+        results.CoreImportance,
+        results.AdvancedImportance,
+        results.LanguageModel,
+        results.Fusion,
+        results.GroundTruth,
+        results.Compression,
+        results.Recommender,
+        results.ComparisonResult,
+    )
+}
+Runs = dict[tuple[str, int], dict[str, BaseModel]]  # the results of each stage by its name, for each subject and seed
+
+
+def studies() -> dict[str, Runs]:
+    """Every recorded study of classifiers by the name of its folder."""
+    found: dict[str, Runs] = {}
+    for file in sorted(_folder().glob("*/*/seed*/*.json")):
+        study, subject, seed = file.parts[-4:-1]
+        runs = found.setdefault(study, {})
+        runs.setdefault((subject, int(seed.removeprefix("seed"))), {})[file.stem] = read(file)
+    return found
+
+
+def recommenders() -> dict[str, results.Recommender]:
+    """Every recorded recommender by the name of its data."""
+    return {file.parent.name: read(file) for file in sorted(_folder().glob("recommender/*/7_recommender.json"))}
+
+
+def read(file: Path) -> BaseModel:
+    """The result in a file that is named after its stage."""
+    return KINDS[file.stem].model_validate_json(file.read_text())
+
+
+def _folder() -> Path:
+    return project_path("results")
