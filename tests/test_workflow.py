@@ -1,9 +1,12 @@
 """The smoke profile from beginning to end: its results, its pages, what runs again, and what a bad input does."""
 
+import ast
 import copy
+import csv
 import html
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +22,7 @@ from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run
 from test_expert import KEY, Server, completion, reply
 from transformers import AutoModelForSequenceClassification
 
+from layerwise import assets
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.fusion import RULES
 from layerwise.importance import METHODS
@@ -101,6 +105,23 @@ def test_the_pages_quote_the_numbers_of_the_results(project):
     assert (project / "_build/html/index.html").is_file()
 
 
+def test_every_hidden_solution_was_run_and_shows_something(project):
+    for file in RESULTS:
+        for cell in nbformat.read(project / file.with_suffix(".ipynb"), 4).cells:
+            if "hide-cell" in cell.metadata.get("tags", []):
+                assert cell.outputs and not [o for o in cell.outputs if o.output_type == "error"], cell.source
+
+
+def test_the_report_is_left_as_markdown_with_its_figures_beside_it(project):
+    report = (project / "runs/smoke/8_comparison.md").read_text()
+    figures = re.findall(r"!\[.*?\]\((.*?)\)", report)
+    assert len(figures) >= 4 and all((project / "runs/smoke" / figure).is_file() for figure in figures)
+    claims = json.loads((project / "runs/smoke/8_comparison.json").read_text())["claims"]
+    assert {each["study"] for each in claims} >= {"this build", "electronics"}
+    for each in claims:
+        assert f"{each['value']:.1%}" in report and each["low"] <= each["value"] <= each["high"]
+
+
 def test_no_output_names_a_folder_of_the_machine_or_keeps_a_progress_bar(project):
     notebooks = [project / file.with_suffix(".ipynb") for file in RESULTS]
     for file in [*notebooks, *(project / file for file in RESULTS)]:
@@ -112,7 +133,7 @@ def test_no_output_names_a_folder_of_the_machine_or_keeps_a_progress_bar(project
             assert not any(output.get("name") == "stderr" for output in cell.get("outputs", []))
 
 
-def test_the_executed_notebooks_give_the_same_outputs_when_run_again(project, tmp_path):
+def test_the_executed_notebooks_give_the_same_outputs_and_results_when_run_again(project, tmp_path):
     again = shutil.copytree(project, tmp_path / "project")  # running them writes their results again
     shutil.rmtree(again / RUN / "export")  # but for what left the book, which nothing overwrites
     notebooks = [str(file.with_suffix(".ipynb")) for file in RESULTS]
@@ -120,6 +141,9 @@ def test_the_executed_notebooks_give_the_same_outputs_when_run_again(project, tm
     serially = ["--numprocesses=0", "-p", "no:cacheprovider"]  # a cell needs the ones before it
     done = run(again, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *serially, *notebooks)
     assert done.returncode == 0, done.stdout[-3000:]
+    for file in RESULTS:
+        assert (again / file).stat().st_mtime_ns > (project / file).stat().st_mtime_ns
+        assert timeless(again / file) == timeless(project / file), file
 
 
 ELSEWHERE = """
@@ -236,14 +260,31 @@ def test_a_second_call_has_nothing_to_do(project):
     assert planned(project) == set()
 
 
-def test_a_changed_notebook_runs_again_and_what_follows_it_and_nothing_else(project):
+def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_prose_runs_nothing(project):
     changed = project / "notebooks" / "2_core_importance.ipynb"
     before = changed.read_text()
     try:
-        changed.write_text(before.replace("Three scores, three questions", "Three questions, three scores"))
+        changed.write_text(before.replace("import numpy as np", "import numpy"))
         assert planned(project) == {"core_importance", *LATER}
+        changed.write_text(before.replace("Three scores, three questions", "Three questions, three scores"))
+        assert planned(project) == {"page", "book"}
     finally:
         changed.write_text(before)
+
+
+def test_a_page_has_the_prose_of_now_and_the_outputs_of_the_last_run(project):
+    told, ran, page = (project / name / "5_ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
+    changed = told.with_name("changed.ipynb")
+    changed.write_text(told.read_text().replace("# ", "# Anew: ", 1))
+    assert run(project, sys.executable, "book/page.py", str(changed), str(ran), "page.ipynb").returncode == 0
+    anew, before, executed = (nbformat.read(file, as_version=4).cells for file in (project / "page.ipynb", page, ran))
+    assert anew[0].source == before[0].source.replace("# ", "# Anew: ", 1) and anew[1:] == before[1:]
+    assert [cell.get("outputs") for cell in anew] == [cell.get("outputs") for cell in executed]
+
+    changed.write_text(told.read_text().replace("import numpy as np", "import numpy", 1))
+    refused = run(project, sys.executable, "book/page.py", str(changed), str(ran), "page.ipynb")
+    assert "has changed since" in refused.stderr and refused.returncode != 0
+    changed.unlink()
 
 
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
@@ -258,23 +299,23 @@ def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
     assert planned(project, "expert_model=gpt-4o") == LATER - {"advanced_importance"}
 
 
-def test_a_killed_run_goes_on_where_it_was_and_two_runs_give_the_same_results(project, tmp_path):
+def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path):
     again = copy_project(tmp_path)
-    words = command("--quiet=all", "runs/smoke/8_comparison.json", *settings())
+    words = command("--quiet=all", str(RESULTS[1]), *settings())
     process = subprocess.Popen(words, cwd=again, env=ENVIRONMENT, start_new_session=True)
     deadline = time.monotonic() + 300
     while not (again / RESULTS[0]).is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
-    time.sleep(5)  # into the second stage
+    time.sleep(3)  # into the second stage
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert (again / RESULTS[0]).is_file() and not (again / RESULTS[-1]).is_file()
+    assert (again / RESULTS[0]).is_file() and not (again / RESULTS[1]).is_file()
     trained = (again / RESULTS[0]).stat().st_mtime_ns
 
     done = run(again, *words)
     assert done.returncode == 0, done.stderr
     assert (again / RESULTS[0]).stat().st_mtime_ns == trained
-    for file in RESULTS:
+    for file in RESULTS[:2]:
         assert timeless(again / file) == timeless(project / file), file
 
 
@@ -297,6 +338,41 @@ def test_a_bad_input_ends_the_workflow_in_one_sentence_and_loses_nothing(project
     assert (done.stdout + done.stderr).strip().splitlines()[-1].startswith(sentence)
     assert {file: (project / file).read_bytes() for file in RESULTS} == before
     assert planned(project) == set()
+
+
+def own_reviews(file: Path) -> None:
+    """Real reviews in the layout of the chapter on the reader's own data: other columns, labels in words."""
+    if given := os.environ.get("LAYERWISE_REVIEWS"):
+        reviews = pd.read_parquet(given).sample(600, random_state=0)
+        bad, shop, text = reviews["rating"] < 3, reviews["parent_asin"], reviews["text"]
+    else:
+        names = ["id", "score", "text"]
+        rated = pd.read_csv(assets.amazon_sentences(), sep="\t", names=names, quoting=csv.QUOTE_NONE)
+        rated = rated[rated["score"].abs() > 1].sample(600, random_state=0)
+        bad, shop, text = rated["score"] < 0, rated["id"].str.split("_").str[0], rated["text"]
+    frame = pd.DataFrame({"shop": shop, "sentiment": bad.map({True: "bad", False: "good"}), "review_body": text})
+    frame.to_csv(file, sep=";", index=False)
+
+
+def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as_it_is_written(tmp_path):
+    again = copy_project(tmp_path)
+    own_reviews(again / "reviews.csv")
+    chapter = (again / "book/own.md").read_text()
+    asked = re.search(r'make book PARAMS="(source=reviews.csv text_column=[^"]+)"', chapter)[1]
+    target = re.search(r"-- (runs/quick/\S+6_compression.json)", chapter)[1].replace("quick", "smoke")
+    done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null")))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((again / target).read_text())
+    quality = json.loads((again / "runs/smoke/reviews/quality.json").read_text())
+    assert quality["ratings"].keys() == {"bad", "good"} and quality["products"] > 10
+    assert {row["ratio"] for row in found["candidates"] if row["healed"]} == {2.5}
+
+    (classify,) = re.findall(r"```python\n(.*?)```", chapter, re.DOTALL)
+    done = run(again, sys.executable, "-c", classify.replace("quick", "smoke"))
+    assert done.returncode == 0, done.stderr
+    answers = ast.literal_eval(done.stdout.strip().splitlines()[-1])
+    assert len(answers) == 2 and all(answer["label"] in ("negative", "positive") for answer in answers)
+    assert (again / "runs/smoke/scratch/seed0/export/2.5x/onnx/model_int8.onnx").is_file()
 
 
 def test_a_changed_source_trains_anew(project):

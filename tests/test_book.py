@@ -1,0 +1,98 @@
+"""The chapters as lessons: what each holds, and that its prose states no result that no run measured."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted(file for file in (ROOT / "book").rglob("*.md") if "stages" not in file.parts)
+
+# What a number in prose may be without having been measured: a level, chance, or a definition.
+GIVEN = {"95 %", "50 %", "100 %", "0 %"}
+NOT_PROSE = re.compile(
+    r"```.*?```|~~~.*?~~~|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\(https?://[^)]*\)|<https?://[^>]*>",
+    re.DOTALL,
+)
+RESULT = re.compile(
+    r"\d+(?:[.,]\d+)*\s?%|\d+\.\d+(?!\.\d)\w*|\d+(?:\.\d+)? (?:points|nats|seconds|minutes|hours|times)\b"
+)
+
+
+def cells(file) -> list[dict]:
+    return json.loads(file.read_text())["cells"]
+
+
+def told(file) -> str:
+    """The prose of a page."""
+    if file.suffix == ".md":
+        return file.read_text()
+    return "\n\n".join("".join(cell["source"]) for cell in cells(file) if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_chapter_says_what_is_learnt_asks_to_predict_and_ends_with_the_reader_s_own_data(file):
+    text = told(file)
+    places = [
+        text.index(part)
+        for part in ("What you will learn", "**Predict:**", "## Exercises", "## Change this for your own data")
+    ]
+    assert places == sorted(places) and text.count("**Predict:**") >= 2
+    assert "make book PARAMS=" in text[places[-1] :] or "papermill" in text[places[-1] :]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_every_exercise_is_followed_by_its_hidden_solution(file):
+    found = []
+    for cell, after in zip(cells(file), cells(file)[1:], strict=False):
+        numbers = re.findall(r"^\*\*(\d+)\.\*\*", "".join(cell["source"]), re.MULTILINE)
+        if cell["cell_type"] == "markdown" and numbers:
+            assert len(numbers) == 1 and after["cell_type"] == "code", numbers
+            assert "hide-cell" in after["metadata"]["tags"], numbers
+            found += numbers
+    assert found == [str(number) for number in range(1, len(found) + 1)] and len(found) >= 3
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_is_kept_without_what_it_gave(file):
+    for cell in cells(file):
+        assert not cell.get("outputs") and cell.get("execution_count") is None, cell["id"]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_those_who_cannot_see_it(file):
+    for cell in cells(file):
+        if cell["cell_type"] == "code" and "savefig" in "".join(cell["source"]):
+            shown = cell["metadata"]["mystnb"]
+            assert shown["figure"]["caption"] and shown["figure"]["name"] and len(shown["image"]["alt"]) > 40, cell[
+                "id"
+            ]
+
+
+@pytest.mark.parametrize("file", [*NOTEBOOKS, *PAGES], ids=lambda file: file.stem)
+def test_no_result_stands_in_the_prose_but_by_glue(file):
+    prose = NOT_PROSE.sub(" ", told(file))
+    found = [match.group() for match in RESULT.finditer(prose)]
+    assert [number for number in found if re.sub(r"\s?%", " %", number) not in GIVEN] == []
+
+
+def test_a_typed_result_would_be_found():
+    for typed in (
+        "reaches 91.4 % on the test",
+        "a tau of 0.37",
+        "loses 3 points",
+        "twice, 2.1x faster",
+        "took 12 minutes",
+    ):
+        assert RESULT.search(NOT_PROSE.sub(" ", typed)), typed
+    for fine in ("{glue:text}`a::b:.1%`", "`ratios=[2.5]`", "$0.5 x$", "12 layers", "all 4,096 of them", "Python 3"):
+        assert not RESULT.search(NOT_PROSE.sub(" ", fine)), fine
+
+
+def test_every_reference_is_cited_and_there_are_enough_of_them():
+    known = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
+    roles = re.findall(r"\{cite(?::\w)?\}`([^`]+)`", "\n".join(json.dumps(cells(file)) for file in NOTEBOOKS))
+    roles += [role for file in PAGES for role in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", file.read_text())]
+    cited = {key.strip() for role in roles for key in role.split(",")}
+    assert cited == known and len(cited) >= 35
