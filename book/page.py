@@ -1,6 +1,6 @@
 """A page of the book: a notebook's prose as it stands now, with what its code gave when it last ran.
 
-    python book/page.py notebooks/1_training.ipynb runs/quick/scratch/seed0/1_training.ipynb book/stages/1_training.ipynb
+    python book/page.py notebooks/8_comparison.ipynb runs/quick/8_comparison.ipynb book/stages/8_comparison.ipynb
 
 So a change of prose alone needs no new run. papermill adds one cell of its own, which holds the parameters of the run.
 """

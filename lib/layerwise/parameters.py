@@ -63,8 +63,8 @@ class Parameters(BaseModel):
         min_length=1,
         description="column whose values stay in one split; null takes parent_asin or asin, if there",
     )
-    negative: float | str = Field(2, description="a rating: negative up to it; or a word: the label of the negative")
-    positive: float | str = Field(4, description="a rating: positive from it on; or a word: the label of the positive")
+    negative: float | str = Field(2.0, description="negative up to this rating; or the word that labels them")
+    positive: float | str = Field(4.0, description="positive from this rating on; or the word that labels them")
     reviews: int | None = Field(None, ge=50, description="how many reviews to sample; null takes all")
     balanced: bool = Field(False, description="sample as many negative as positive reviews")
     min_characters: int = Field(10, ge=1, description="shorter texts are dropped")
