@@ -96,7 +96,7 @@ rule book:
     input:
         "_config.yml",
         "_toc.yml",
-        [str(file) for file in Path("book").rglob("*") if file.is_file() and "stages" not in file.parts],
+        [str(f) for f in Path("book").rglob("*") if f.is_file() and not {"stages", "__pycache__"} & {*f.parts}],
         expand("book/stages/{page}.ipynb", page=[*STAGES, *ONCE]),
         "book/stages/depths.png",
     output: "_build/html/index.html"

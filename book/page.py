@@ -20,7 +20,8 @@ for cell in nbformat.read(told, as_version=4).cells:
             cells.append(last)
             last = next(ran)
         assert last.source == cell.source, f"{told} has changed since {executed} was made"
-        cell = last | {"metadata": cell.metadata}
+        last.metadata = cell.metadata
+        cell = last
     cells.append(cell)
 notebook.cells = cells
 nbformat.write(notebook, page)
