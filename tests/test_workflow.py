@@ -358,7 +358,7 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
     again = copy_project(tmp_path)
     own_reviews(again / "reviews.csv")
     chapter = (again / "book/own.md").read_text()
-    asked = re.search(r'make book PARAMS="(source=reviews.csv text_column=[^"]+)"', chapter)[1]
+    asked = re.search(r'make book PARAMS="(source=reviews.csv [^"]+text_column=[^"]+)"', chapter)[1].replace("\\\n", "")
     target = re.search(r"-- (runs/quick/\S+6_compression.json)", chapter)[1].replace("quick", "smoke")
     done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null")))
     assert done.returncode == 0, done.stderr
