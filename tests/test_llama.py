@@ -13,10 +13,11 @@ from datasets import Dataset
 from torch.nn.functional import cosine_similarity
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from layerwise import llama, subsets
+from layerwise import classifier, llama, subsets
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.importance.influence import block_influence
+from layerwise.parameters import Parameters
 
 REVIEWS = Dataset.from_dict(
     {
@@ -86,6 +87,17 @@ def test_block_influence_and_angular_distance_are_those_of_the_model_s_own_hidde
             angles = cosine_similarity(states[i], states[j], dim=1).clamp(-1, 1).arccos() / torch.pi
             assert distances[row, i, j] == pytest.approx(float(angles.mean()), abs=1e-5)
     assert not distances[:, 5, :6].any()
+
+
+def test_the_subject_smollm2_12_is_the_first_12_layers_of_smollm2_with_a_head_of_its_own(smollm2):
+    tokenizer, subject = classifier.build(Parameters(base_model="smollm2-12"), None)
+    _, adapter = smollm2
+    batch = tokenizer(["It broke within a week.", "Good."], return_tensors="pt", padding=True)
+    with torch.no_grad(), adapter.bypass(set(range(12, len(adapter)))):
+        expected = adapter.model.model(**batch).last_hidden_state
+        found = subject.model(**batch).last_hidden_state
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert subject.config.num_hidden_layers == 12 and subject(**batch).logits.shape == (2, 2)
 
 
 def test_leaving_out_layers_of_the_llama_stack_equals_removing_them(smollm2):

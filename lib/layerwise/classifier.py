@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from layerwise import assets
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters, project_path
 from layerwise.reviews import LABELS
@@ -39,6 +40,8 @@ NAMES = {
 def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """The tokenizer and the untrained classifier of a subject; from scratch, the vocabulary is learned from `train`.
 
+    `smollm2-12` is the first 12 layers of a Llama of 30, few enough to evaluate all of their sub-networks.
+
     Raises:
         InputError: there is no such model, on this machine or within reach.
     """
@@ -46,6 +49,9 @@ def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBa
     if parameters.base_model == "scratch":
         tokenizer = _learn_tokenizer(parameters, train)
         return tokenizer, _from_scratch(parameters, tokenizer)
+    if parameters.base_model == "smollm2-12":
+        tokenizer, model = load(assets.smollm2(), max_length=parameters.max_length, new_head=True)
+        return tokenizer, LayerwiseAdapter(model).keep(range(12))
     local = project_path(parameters.base_model)
     folder = (
         assets.minilm() if parameters.base_model == "minilm" else local if local.is_dir() else parameters.base_model

@@ -48,7 +48,7 @@ class Parameters(BaseModel):
     profile: str = Field("quick", pattern=r"^[\w.-]+$", description="names the folder of the run")
     runs: str = Field("runs", min_length=1, description="folder that all runs are written under")
     base_model: str = Field(
-        "scratch", min_length=1, description="the subject: scratch, minilm, or a Hugging Face id or folder"
+        "scratch", min_length=1, description="the subject: scratch, minilm, smollm2-12, or a Hugging Face id or folder"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="of training and of the bootstrap; the splits never change")
 
