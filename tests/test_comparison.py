@@ -1,5 +1,6 @@
 """Claims and runs side by side: where a measurement lies beside a claim, and that tables repeat what was recorded."""
 
+import re
 from types import SimpleNamespace
 
 import pandas as pd
@@ -83,6 +84,25 @@ def test_where_numbers_come_from_names_commit_device_and_time_of_every_study():
     rows = comparison.origins(recorded.studies())
     assert rows[["commit", "device", "finished", "data"]].map(bool).all(axis=None) and (rows["hours"] > 0).all()
     assert set(rows["study"]) == recorded.studies().keys()
+
+
+def test_cost_and_grade_of_a_method_stand_beside_each_other_with_intervals_and_empty_where_there_is_none():
+    row = {"subject": "scratch", "method": "block_influence", "passes": 1.0, "stability": 0.5, "agreement": 0.25}
+    grade = {"percentile": 0.6, "percentile low": 0.4, "percentile high": 0.8}
+    lost = {"regret": 0.01, "regret low": 0.0, "regret high": 0.02}
+    control = {"method": "first", "passes": None, "stability": None, "agreement": None}
+    rows = [{**row, **grade, **lost, "seed": 0}, {**row, **grade, **lost, "seed": 1, "percentile": 0.8}]
+    found = comparison.methods(pd.DataFrame([*rows, {**rows[0], **control}]))
+    assert found.loc["block influence", "scratch"].tolist() == [
+        "1.0",
+        "70% [40%, 80%]",
+        "1.0% [0.0%, 2.0%]",
+        "0.50",
+        "0.25",
+    ]
+    assert found.loc["first", "scratch"].tolist() == ["", "60% [40%, 80%]", "1.0% [0.0%, 2.0%]", "", ""]
+    report = comparison.markdown("Title", {"Trust": [found.reset_index()]}, "foot")
+    assert re.search(r"\| method +\| scratch passes +\| scratch percentile +\|", report)
 
 
 def test_the_report_holds_tables_sentences_and_figures_under_their_headings():

@@ -5,7 +5,7 @@ import pandas as pd
 from layerwise.fusion import RULES
 from layerwise.importance import METHODS
 from layerwise.recorded import Runs
-from layerwise.results import Recommender, Tested, over_seeds
+from layerwise.results import Interval, Recommender, Tested, over_seeds
 
 
 def origins(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -45,14 +45,23 @@ def claimed(tested: list[Tested]) -> pd.DataFrame:
 
 
 def methods(grades: pd.DataFrame) -> pd.DataFrame:
-    """Cost, grade, stability and agreement: a row a method, means over the seeds of each subject beside each other."""
-    measures = ["passes", "percentile", "regret", "stability", "agreement"]
-    means = grades.groupby(["subject", "method"], sort=False)[measures].mean()
-    return (
-        means.unstack("subject")
-        .swaplevel(axis=1)
-        .reindex(columns=pd.MultiIndex.from_product([grades["subject"].unique(), measures]))
-    )
+    """Cost, grade, stability and agreement: a row a method, each subject's beside the other's.
+
+    Grades over several seeds are as `over_seeds` says, the rest are means; empty where there is none.
+    """
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    for (method, subject), rows in grades.groupby(["method", "subject"], sort=False):
+        row = cells.setdefault(method.replace("_", " "), {})
+        for measure, kind in (("passes", ".1f"), ("percentile", ".0%"), ("regret", ".1%")):
+            if f"{measure} low" in rows:
+                seeds = zip(rows[measure], rows[f"{measure} low"], rows[f"{measure} high"], strict=True)
+                found = over_seeds([Interval(value=value, low=low, high=high, n=0) for value, low, high in seeds])
+            else:
+                found = rows[measure].mean()
+            row[subject, measure] = "" if pd.isna(rows[measure]).any() else f"{found:{kind}}"
+        for measure in ("stability", "agreement"):
+            row[subject, measure] = "" if pd.isna(rows[measure]).any() else f"{rows[measure].mean():.2f}"
+    return pd.DataFrame(cells).T.rename_axis("method")
 
 
 def answers(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -104,7 +113,8 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
         parts.append(f"## {heading}")
         for content in contents:
             if isinstance(content, pd.DataFrame):
-                parts.append(content.to_markdown(index=False, disable_numparse=True))
+                heads = [" ".join(filter(None, name)) if isinstance(name, tuple) else name for name in content]
+                parts.append(content.set_axis(heads, axis=1).to_markdown(index=False, disable_numparse=True))
             else:
                 parts.append(f"![{heading}]({content})" if content.endswith(".png") else content)
     return "\n\n".join([*parts, "---", foot]) + "\n"
