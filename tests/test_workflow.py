@@ -75,7 +75,8 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
     assert truth["grades"].keys() == METHODS.keys() | RULES.keys() | {"first", "last", "even", "random"}
     assert fusion["scores"].keys() == fusion["kept"].keys() == RULES.keys()
     assert fusion["expert"] is None and fusion["no_opinion"].startswith("No expert was asked: set OPENAI_API_KEY")
-    assert {way["ratio"] for way in llama["pruned"]} == {1.35, 2.5} and len(llama["block_influence"]) == 30
+    assert llama["layers_left"]["2.5"] == 0  # its words alone are more than that
+    assert {way["ratio"] for way in llama["pruned"]} == {1.35} and len(llama["block_influence"]) == 12
     for grades in truth["grades"].values():
         assert list(grades) == ["1", "2", "3"]
         assert all({"layers", "value", "regret", "percentile"} <= set(grade) for grade in grades.values())
@@ -332,12 +333,11 @@ def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path
     ],
 )
 def test_a_bad_input_ends_the_workflow_in_one_sentence_and_loses_nothing(project, params, sentence):
-    before = {file: (project / file).read_bytes() for file in RESULTS}
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in (project / name for name in RESULTS)}
     done = run(project, *command("book", "--quiet=all", *settings(params)))
     assert done.returncode != 0
     assert (done.stdout + done.stderr).strip().splitlines()[-1].startswith(sentence)
-    assert {file: (project / file).read_bytes() for file in RESULTS} == before
-    assert planned(project) == set()
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in before} == before
 
 
 def own_reviews(file: Path) -> None:

@@ -57,19 +57,26 @@ class Behaviour:
 
 
 def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Tokenizer and causal language model, in the precision it was saved in: `smollm2`, or a Hugging Face folder or id.
+    """Tokenizer and causal language model, in the precision it was saved in.
+
+    Args:
+        name: `smollm2`, a Hugging Face folder or id, or `smollm2-12`, the first 12 layers of SmolLM2 alone, which are
+            quick to take apart and no good at language.
+        max_length: tokens at which texts are cut.
 
     Raises:
         InputError: there is no such model, on this machine or within reach.
     """
     local = project_path(name)
-    folder = assets.smollm2() if name == "smollm2" else local if local.is_dir() else name
+    folder = assets.smollm2() if name in ("smollm2", "smollm2-12") else local if local.is_dir() else name
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", model_max_length=max_length)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {name!r} as a causal language model: {reason}") from error
+    if name == "smollm2-12":
+        model = LayerwiseAdapter(model).keep(range(12)).eval()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model.config.use_cache = False  # of keys and values, for generation: here no text is read twice
     return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -109,7 +109,7 @@ class Parameters(BaseModel):
     llm: str = Field(
         "smollm2",
         min_length=1,
-        description="a causal language model: smollm2, or a Hugging Face id or folder",
+        description="a causal language model: smollm2, smollm2-12, or a Hugging Face id or folder",
     )
     llm_reviews: int | None = Field(None, ge=10, description="reviews it reads of each split; null takes all")
     greedy_reviews: int = Field(16, ge=1, description="so many of them choose what greedy pruning leaves out")
