@@ -253,7 +253,7 @@ def test_a_real_server_is_asked_and_a_model_that_cannot_rank_gives_no_opinion(tm
         folder = tmp_path / "run"
         folder.mkdir()
         with pytest.raises(expert.NoOpinion, match="The expert's reply cannot be used") as caught:
-            consult(folder, model=str(assets.smollm2()), samples=1, timeout=100)
+            consult(folder, model=str(assets.smollm2()), samples=1, timeout=300)
         assert "\n" not in str(caught.value) and not list(folder.iterdir())
     finally:
         serving.terminate()
