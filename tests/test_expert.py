@@ -230,6 +230,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path):
         consult(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_real_server_is_asked_and_a_model_that_cannot_rank_gives_no_opinion(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

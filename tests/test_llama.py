@@ -61,6 +61,7 @@ def own_states(model, ids: torch.Tensor) -> list[torch.Tensor]:
     return [*(state[0] for state in states[:-1]), seen[0]]
 
 
+@pytest.mark.slow
 def test_smollm2_is_fetched_in_silence_and_is_an_ordinary_model(tmp_path):
     source = "from layerwise import llama; llama.load('smollm2', 64)[1].float().save_pretrained('saved')"
     environment = os.environ | {"LAYERWISE_CACHE": str(tmp_path / "cache")}
