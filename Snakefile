@@ -279,6 +279,7 @@ rule comparison:
         modules("notebooks/8_comparison.ipynb"),
         [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
         f"{ROOT}/7_recommender.json",
+        sorted(map(str, Path("results").rglob("*.json"))),
         notebook=ancient("notebooks/8_comparison.ipynb"),
     output:
         notebook=f"{ROOT}/8_comparison.ipynb",

@@ -274,6 +274,15 @@ def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_pr
         changed.write_text(before)
 
 
+def test_a_changed_recorded_run_is_compared_again_and_nothing_else_runs(project):
+    file = project / "results/recommender/movielens/7_recommender.json"
+    os.utime(file)
+    try:
+        assert planned(project) == END
+    finally:
+        os.utime(file, (0, 0))
+
+
 def test_a_page_has_the_prose_of_now_and_the_outputs_of_the_last_run(project):
     told, ran, page = (project / name / "5_ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
     changed = told.with_name("changed.ipynb")

@@ -27,11 +27,15 @@ Runs = dict[tuple[str, int], dict[str, BaseModel]]  # the results of each stage 
 def studies() -> dict[str, Runs]:
     """Every recorded study of classifiers by the name of its folder."""
     found: dict[str, Runs] = {}
-    for file in sorted(_folder().glob("*/*/seed*/*.json")):
-        study, subject, seed = file.parts[-4:-1]
-        runs = found.setdefault(study, {})
-        runs.setdefault((subject, int(seed.removeprefix("seed"))), {})[file.stem] = read(file)
+    for folder in sorted(_folder().glob("*/*/seed*")):
+        study, subject, seed = folder.parts[-3:]
+        found.setdefault(study, {})[subject, int(seed.removeprefix("seed"))] = stages(folder)
     return found
+
+
+def stages(run: Path) -> dict[str, BaseModel]:
+    """The results that lie in the folder of a run, by the names of their stages."""
+    return {file.stem: read(file) for file in sorted(run.glob("*.json")) if file.stem in KINDS}
 
 
 def recommenders() -> dict[str, results.Recommender]:
