@@ -38,9 +38,8 @@ def claimed(tested: list[Tested]) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for each in tested:
         row = rows.setdefault(each.claim, {"figure": each.claim, "claimed": f"{each.said:.1%}"})
-        exact = each.low == each.high
-        bounds = "" if exact else f" [{each.low:.1%}, {each.high:.1%}]"
-        row[f"{each.study}: {each.subject}"] = f"{each.value:.1%}{bounds}: {each.verdict}"
+        measured = f"{each.value:.1%}" if each.low == each.high else f"{each:.1%}"  # what was counted has no interval
+        row[f"{each.study}: {each.subject}"] = f"{measured}: {each.verdict}"
     return pd.DataFrame(rows.values()).fillna("")
 
 

@@ -84,7 +84,7 @@ class TrainingResult(BaseModel):
     provenance: Provenance
 
 
-class Tested(BaseModel):
+class Tested(Interval):
     """A figure that was claimed, and what a study measured for a subject: whether its interval lies above the claim,
     below it, or has it within."""
 
@@ -93,10 +93,6 @@ class Tested(BaseModel):
     study: str
     subject: str
     seeds: int
-    value: float
-    low: float
-    high: float
-    n: int
     verdict: Literal["above", "below", "within"]
 
 
