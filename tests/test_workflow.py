@@ -276,11 +276,12 @@ def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_pr
 
 def test_a_changed_recorded_run_is_compared_again_and_nothing_else_runs(project):
     file = project / "results/recommender/movielens/7_recommender.json"
-    os.utime(file)
+    before = file.read_text()
     try:
+        file.write_text(before + "\n")
         assert planned(project) == END
     finally:
-        os.utime(file, (0, 0))
+        file.write_text(before)
 
 
 def test_a_page_has_the_prose_of_now_and_the_outputs_of_the_last_run(project):
