@@ -87,7 +87,8 @@ def listen(page, site: str) -> list[str]:
             trouble.append(f"console: {message.text}")
 
     def failed(request):
-        if request.url.startswith(site):
+        # A page that is left aborts what it was still fetching, such as the search its summaries.
+        if request.url.startswith(site) and request.failure != "net::ERR_ABORTED":
             trouble.append(f"failed: {request.url} {request.failure}")
 
     page.on("console", console)
