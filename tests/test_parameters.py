@@ -48,8 +48,9 @@ def test_every_profile_that_is_shipped_passes_the_schema(profile):
 
 
 def test_overrides_win_over_the_profile_and_over_what_it_says_of_a_subject():
-    scratch, minilm = load_profile("electronics", "learning_rate=1e-5 train_reviews=100")
-    assert (scratch.learning_rate, minilm.learning_rate, minilm.train_reviews) == (1e-5, 1e-5, 100)
+    scratch, minilm, llama = load_profile("electronics", "seed=0 learning_rate=1e-5 selection_reviews=100")
+    assert {run.learning_rate for run in (scratch, minilm, llama)} == {1e-5}
+    assert {run.selection_reviews for run in (scratch, minilm, llama)} == {100}
 
 
 def test_a_subject_and_a_seed_can_be_chosen_by_their_singular():
