@@ -33,6 +33,7 @@ ARCHITECTURES = {
     "gpt2": {"bos_token_id": 0, "eos_token_id": 2},
     "llama": {"num_key_value_heads": 1},
     "mpnet": {},  # its layers return tuples
+    "modernbert": {"bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2},
     "gemma2": {"num_key_value_heads": 1, "head_dim": 8},  # its configuration has an entry a layer
 }
 

@@ -9,7 +9,7 @@ import torch
 from conftest import ARCHITECTURES, inputs_of, make_batch, make_model
 
 from layerwise import subsets
-from layerwise.adapter import LayerwiseAdapter, Unrolled
+from layerwise.adapter import FEED_FORWARD, LayerwiseAdapter, Unrolled
 from layerwise.errors import InputError
 from layerwise.subsets import Table
 
@@ -45,6 +45,27 @@ def test_twelve_layers_give_the_values_of_4096_separate_forward_passes():
     np.testing.assert_allclose(table.log_p, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layers_with_none_after_them_feed_forward_only_the_token_that_the_head_reads(architecture):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_batch()
+    fed = []
+    for layer in adapter.layers:
+        for name, part in layer.named_children():
+            if name in FEED_FORWARD:
+                part.register_forward_hook(lambda part, args, output: fed.append(output.shape[1]))
+    for _ in subsets.logits(Unrolled(adapter, inputs_of(batch)), subsets.every(4)):
+        pass
+    assert sorted(fed) == [1] * 8 + [batch["input_ids"].shape[1]] * 7
+
+
+def test_a_head_that_reads_all_tokens_is_given_all_of_them():
+    model = make_model("modernbert", classifier_pooling="mean", global_attn_every_n_layers=2)
+    adapter, batch = LayerwiseAdapter(model), make_batch()
+    table = subsets.evaluate(adapter, [batch], subsets.every(4))
+    for row, kept in enumerate(table.kept):
+        np.testing.assert_allclose(table.log_p[row], log_p_of(adapter, batch, kept)[0], atol=1e-5)
+
+
 def test_the_walk_applies_each_shared_layer_once_and_holds_few_states():
     alive, most, applied = 0, 0, 0
 
@@ -58,7 +79,7 @@ def test_the_walk_applies_each_shared_layer_once_and_holds_few_states():
             nonlocal alive
             alive -= 1
 
-    def apply(layer, state):
+    def apply(layer, state, for_head):
         nonlocal applied
         applied += 1
         return State()

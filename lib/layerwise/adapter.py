@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
 
 import torch
 from torch import nn
 from transformers import Cache, PreTrainedModel
 
 from layerwise.errors import InputError
+
+# What Hugging Face calls the part of a layer, most of its work, that treats each token by itself.
+FEED_FORWARD = {"mlp", "intermediate", "ffn"}
 
 
 def inputs(batch: dict[str, torch.Tensor], device: torch.device | None = None) -> dict[str, torch.Tensor]:
@@ -52,10 +55,19 @@ class Unrolled:
                 hook.remove()
         self.entering = entering[0]
 
-    def apply(self, layer: int, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The hidden states that leave a layer when these enter it."""
+    def apply(self, layer: int, hidden_states: torch.Tensor, for_head: bool = False) -> torch.Tensor:
+        """The hidden states that leave a layer when these enter it.
+
+        Args:
+            for_head: only the head reads them, so that they need to be right just where it does.
+        """
         args, kwargs = self._others[layer]
-        output = self._adapter.layers[layer](hidden_states, *args, **kwargs)
+        with ExitStack() as hooks:
+            if for_head and self._read is not None:
+                for name, part in self._adapter.layers[layer].named_children():
+                    if name in FEED_FORWARD:
+                        hooks.enter_context(part.register_forward_pre_hook(self._narrow))
+            output = self._adapter.layers[layer](hidden_states, *args, **kwargs)
         return output[0] if isinstance(output, tuple) else output
 
     def finish(self, hidden_states: torch.Tensor, layer: int | None = None) -> torch.Tensor:
@@ -65,6 +77,23 @@ class Unrolled:
             hidden_states = self.apply(later, hidden_states)
         with self._adapter._replaced(dict.fromkeys(range(depth), lambda entering: hidden_states)):
             return self._adapter.model(**self._inputs).logits
+
+    @cached_property
+    def _read(self) -> torch.Tensor | None:
+        """(batch, 1, 1), the one token of each example that logits depend on; None where a head reads several."""
+        with torch.enable_grad():
+            states = self.entering.detach().requires_grad_()
+            logits = self.finish(states, len(self._adapter))
+            if logits.dim() > 2:  # a language model's: each token has its own
+                return None
+            (gradient,) = torch.autograd.grad(logits[:, 0].sum(), states)
+        read = gradient.ne(0).any(-1, keepdim=True)
+        return read.int().argmax(1, keepdim=True) if (read.sum(1) == 1).all() else None
+
+    def _narrow(self, part: nn.Module, args: tuple) -> tuple:
+        """Before a feed-forward part: of all tokens, the one that is read. What it adds to is as wide as before."""
+        hidden_states, *others = args
+        return hidden_states.gather(1, self._read.expand(-1, -1, hidden_states.shape[-1])), *others
 
     def states(self) -> list[torch.Tensor]:
         """The hidden states that enter the stack, and those that leave each layer of the whole model: L + 1."""

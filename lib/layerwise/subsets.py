@@ -81,7 +81,8 @@ def evaluate(
     """The worth of these sub-networks, each layer applied once to each state that several of them share.
 
     Two sub-networks that agree on the first layers share the hidden states up to there. All 2^L of them take 2^L - 1
-    applications of a layer instead of L 2^(L-1): 4,095 instead of 24,576 for 12 layers.
+    applications of a layer instead of L 2^(L-1): 4,095 instead of 24,576 for 12 layers. Half of them end in the last
+    layer, whose feed-forward part, most of its work, is needed only for the token that the head reads.
 
     At most L / 2 + 1 hidden states are held at a time (see `logits`), and each batch goes through in two halves: that
     takes about the memory of one ordinary forward pass of the whole batch.
@@ -175,7 +176,7 @@ def logits(unrolled: Unrolled, kept: np.ndarray) -> Iterator[tuple[int, torch.Te
     while waiting:
         layers, hidden_states = waiting.pop()
         if layers:
-            hidden_states = unrolled.apply(layers[-1], hidden_states)
+            hidden_states = unrolled.apply(layers[-1], hidden_states, for_head=layers not in following)
         if layers in wanted:
             yield wanted[layers], unrolled.finish(hidden_states)
         waiting += [((*layers, layer), hidden_states) for layer in sorted(following.get(layers, ()))]
