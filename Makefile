@@ -3,6 +3,7 @@
 #   make book                                            the book of the profile quick: _build/html/index.html
 #   make book PROFILE=electronics PARAMS="seed=1"        another profile, some parameters changed
 #   make test                                            the tests
+#   make record PROFILE=electronics                      keeps what a run measured: its JSON, in results/
 #   make lab                                             JupyterLab with the notebooks
 #   make bench                                           the speed comparisons
 #   make clean                                           removes what was generated, keeps .venv
@@ -15,13 +16,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: book test lint lab bench clean
+.PHONY: book record test lint lab bench clean
 
 # A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
 book: .venv/installed
 	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all \
 	    --config profile='$(PROFILE)' params='$(PARAMS)'
 	@echo "open _build/html/index.html"
+
+record:
+	@cd runs/$(PROFILE) && find . -name '[0-9]_*.json' -print | tar -cf - -T - | (mkdir -p $(CURDIR)/results/$(PROFILE) && tar -C $(CURDIR)/results/$(PROFILE) -xf -)
+	@git status --short results
 
 test: .venv/installed lint
 	pytest

@@ -39,7 +39,8 @@ STAGES = [
     "5_ground_truth",
     "6_compression",
 ]
-ONCE = ["4_llama", "7_recommender", "8_comparison"]  # for all subjects and seeds
+ONCE = ["4_llama", "7_recommender", "8_comparison", "9_reference"]  # for all subjects and seeds
+RECORDED = sorted(map(str, Path("results").rglob("*.json")))
 ROOT = Path(RUNS[0].runs) / RUNS[0].profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
 FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
@@ -279,7 +280,7 @@ rule comparison:
         modules("notebooks/8_comparison.ipynb"),
         [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
         f"{ROOT}/7_recommender.json",
-        sorted(map(str, Path("results").rglob("*.json"))),
+        RECORDED,
         notebook=ancient("notebooks/8_comparison.ipynb"),
     output:
         notebook=f"{ROOT}/8_comparison.ipynb",
@@ -291,4 +292,18 @@ rule comparison:
         parameters=parameters("8_comparison", ()),
     log: f"{ROOT}/8_comparison.log"
     threads: THREADS
+    shell: EXECUTE
+
+
+rule reference:
+    input:
+        modules("notebooks/9_reference.ipynb"),
+        RECORDED,
+        notebook=ancient("notebooks/9_reference.ipynb"),
+    output:
+        notebook=f"{ROOT}/9_reference.ipynb",
+    params:
+        code=code_sha256("notebooks/9_reference.ipynb"),
+        parameters=parameters("9_reference", ()),
+    log: f"{ROOT}/9_reference.log"
     shell: EXECUTE

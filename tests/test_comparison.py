@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from layerwise import claims, comparison, recorded, results, stories
+from layerwise.errors import InputError
 from layerwise.importance import METHODS
 from layerwise.results import Interval
 
@@ -65,19 +66,17 @@ def test_the_answers_of_a_recorded_study_are_those_of_its_files():
     studies = recorded.studies()
     table = comparison.answers(studies).set_index(["study", "subject"])
     accuracies = [
-        stages["1_training"].test.accuracy
-        for (subject, _), stages in studies["electronics"].items()
-        if subject == "minilm"
+        stages["1_training"].test.accuracy for (subject, _), stages in studies["pilot"].items() if subject == "minilm"
     ]
-    assert table.loc[("electronics", "minilm"), "accuracy"] == f"{results.over_seeds(accuracies):.1%}"
-    truths = [s["5_ground_truth"] for (subject, _), s in studies["electronics"].items() if subject == "minilm"]
+    assert table.loc[("pilot", "minilm"), "accuracy"] == f"{results.over_seeds(accuracies):.1%}"
+    truths = [s["5_ground_truth"] for (subject, _), s in studies["pilot"].items() if subject == "minilm"]
     means = {
         name: results.over_seeds([truth.summary[name].percentile for truth in truths])
         for name in METHODS
         if name in truths[0].summary
     }
     best = max(means, key=lambda name: means[name].value)
-    assert table.loc[("electronics", "minilm"), "best score"] == f"{best}: {means[best]:.0%}"
+    assert table.loc[("pilot", "minilm"), "best score"] == f"{best}: {means[best]:.0%}"
 
 
 def test_where_numbers_come_from_names_commit_device_and_time_of_every_study():
@@ -130,3 +129,84 @@ def test_the_stories_of_claims_and_agreement_count_what_the_intervals_bear():
 def test_an_interval_shows_itself_in_the_format_of_its_value():
     found = Interval(value=0.5, low=0.412, high=0.6, n=3)
     assert f"{found:.1%}" == "50.0% [41.2%, 60.0%]" and f"{found:+.2f}" == "+0.50 [+0.41, +0.60]"
+
+
+def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheapest_run_of_their_subject():
+    studies = recorded.studies(["pilot", "compression"])
+    table = comparison.tried(studies).set_index(["study", "subject"])
+    assert table.loc[("pilot", "scratch"), "settings"] == "vocabulary size 12000"
+    assert table.loc[("pilot", "minilm"), "settings"] == "train reviews 6000"  # its vocabulary is not learned here
+    accuracy = {
+        study: results.over_seeds(
+            [s["1_training"].validation.accuracy for (name, _), s in runs.items() if name == "scratch"]
+        )
+        for study, runs in studies.items()
+    }
+    gain = 100 * (accuracy["pilot"].value - accuracy["compression"].value)
+    assert table.loc[("pilot", "scratch"), "gain"] == f"{gain:+.1f}"
+    assert table.loc[("compression", "scratch"), "gain"] == "+0.0"
+
+
+def voted(*ratios: tuple[str, int], percentiles: dict[str, float]) -> dict:
+    """The results of a run of twelve layers whose methods and votes have these percentiles at every size."""
+    grade = {
+        name: results.GradeOfSize(
+            layers=None,
+            value=0.5,
+            regret=0,
+            percentile=value,
+            value_interval=(0, 1),
+            regret_interval=(0, 0),
+            percentile_interval=(value - 0.05, value + 0.05),
+        )
+        for name, value in percentiles.items()
+    }
+    return {
+        "1_training": SimpleNamespace(model=SimpleNamespace(layers=12)),
+        "4_llm_and_fusion": SimpleNamespace(layers_left=dict(ratios)),
+        "5_ground_truth": SimpleNamespace(
+            grades={name: dict.fromkeys(range(13), each) for name, each in grade.items()}
+        ),
+    }
+
+
+def test_a_vote_is_told_to_choose_well_where_it_does_and_else_who_does_better():
+    votes = dict.fromkeys(("borda", "reciprocal_rank", "kemeny"), 0.7)
+    run = voted(("1.35", 9), ("4.0", 0), percentiles=votes | {"shap": 0.97, "fisher": 0.2})
+    other = voted(("1.35", 9), percentiles=votes | {"borda": 0.8, "shap": 0.93, "fisher": 0.99})
+    (row,) = comparison.fused({"mine": {("scratch", 0): run, ("scratch", 1): other}}).to_dict("records")
+    assert (row["ratio"], row["layers"], row["best"]) == (1.35, 9, "shap")  # no layer is left at 4.0x
+    assert f"{row['borda']:.2f}" == "0.75 [0.65, 0.85]" and row["single"].value == pytest.approx(0.95)
+    said = stories.votes_story([row])
+    assert "at none" in said and "borda stands at 75%" in said and "the best single score, shap, at 95%" in said
+    good = voted(("1.35", 9), percentiles=votes | {"kemeny": 0.96, "shap": 0.9})
+    said = stories.votes_story(comparison.fused({"mine": {("scratch", 0): good}}).to_dict("records"))
+    assert "at 1.35x, and with its whole interval at 1.35x" in said and "single" not in said
+    assert comparison.fused({"mine": {("scratch", 0): {"1_training": run["1_training"]}}}).empty
+
+
+def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_seeds_of_a_recorded_study():
+    studies = recorded.studies(["pilot", "compression"])
+    found = [s["6_compression"] for (name, _), s in studies["compression"].items() if name == "scratch"]
+    rows = [row for row in comparison.smaller(studies) if row["subject"] == "compression: scratch"]
+    assert {(row["name"], row["ratio"], row["healed"]) for row in rows} == {
+        (c.name, c.ratio, c.healed) for c in found[0].candidates if c.ratio
+    }
+    for row in rows:
+        same = [
+            c.retention
+            for r in found
+            for c in r.candidates
+            if all(getattr(c, k) == row[k] for k in ("name", "ratio", "healed"))
+        ]
+        assert (row["seeds"], row["low"], row["high"]) == (3, min(c.low for c in same), max(c.high for c in same))
+        assert row["kept"] == pytest.approx(sum(c.value for c in same) / 3)
+    truths = [s["5_ground_truth"] for (name, _), s in studies["pilot"].items() if name == "minilm"]
+    assert comparison.percentiles(studies)["pilot: minilm"]["shap"] == results.over_seeds(
+        [truth.summary["shap"].percentile for truth in truths]
+    )
+
+
+def test_a_study_that_is_not_recorded_is_answered_with_those_that_are():
+    with pytest.raises(InputError, match="no study 'mine' is recorded; choose from: .*pilot"):
+        recorded.studies(["pilot", "mine"])

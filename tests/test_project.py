@@ -1,5 +1,6 @@
 import re
 import tomllib
+from pathlib import Path
 
 import yaml
 from conftest import ROOT, run
@@ -42,3 +43,15 @@ def test_no_tracked_file_is_big_or_names_a_folder_of_this_machine():
     for name in run(ROOT, "git", "ls-files").stdout.splitlines():
         content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
         assert len(content) < 1_000_000 and str(ROOT).encode() + b"/" not in content, name
+
+
+def test_recording_keeps_the_json_of_the_stages_in_their_folders_and_nothing_else(tmp_path):
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    stage, once = Path("mine/scratch/seed0/1_training.json"), Path("mine/7_recommender.json")
+    for file in (stage, once, stage.with_suffix(".npz"), stage.parent / "model/config.json", once.with_suffix(".log")):
+        (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / file).write_text(file.name)
+    run(tmp_path, "git", "init")
+    assert run(tmp_path, "make", "record", "PROFILE=mine").returncode == 0
+    kept = {file.relative_to(tmp_path / "results"): file.read_text() for file in (tmp_path / "results").rglob("*.*")}
+    assert kept == {stage: stage.name, once: once.name}

@@ -35,12 +35,12 @@ def test_the_recorded_table_of_compression_is_that_of_its_seeds(subject, seeds):
 
 
 def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed():
-    rows = json.loads((ROOT / "results" / "electronics" / "8_comparison.json").read_text())["grades"]
+    rows = json.loads((ROOT / "results" / "pilot" / "8_comparison.json").read_text())["grades"]
     runs = {(row["subject"], row["seed"]) for row in rows}
     assert runs == {(subject, seed) for subject in ("scratch", "minilm") for seed in range(3)}
     for row in rows:
         assert 0 <= row["percentile low"] <= row["percentile high"] <= 1, row
-        folder = ROOT / "results" / "electronics" / row["subject"] / f"seed{row['seed']}"
+        folder = ROOT / "results" / "pilot" / row["subject"] / f"seed{row['seed']}"
         truth = results.GroundTruth.model_validate_json((folder / "5_ground_truth.json").read_text())
         assert truth.summary[row["method"]].percentile.value == row["percentile"]
 

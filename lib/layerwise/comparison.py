@@ -1,11 +1,16 @@
 """Runs side by side: this build and the recorded ones, what they measured, and where each number comes from."""
 
 import pandas as pd
+from pydantic import BaseModel
 
 from layerwise.fusion import RULES
 from layerwise.importance import METHODS
 from layerwise.recorded import Runs
-from layerwise.results import Interval, Recommender, Tested, over_seeds
+from layerwise.results import GradeOfSize, Interval, Recommender, Tested, over_seeds
+
+# Of the parameters that training depends on, those of any model, and those that only one from scratch has.
+OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size")
+OF_SCRATCH = ("layers", "hidden_size", "heads", "vocabulary_size", "dropout")
 
 
 def origins(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -31,6 +36,15 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def of_stage(studies: dict[str, Runs], stage: str) -> dict[str, list[BaseModel]]:
+    """What a stage found with each seed of each study and subject, of those whose every seed went through it."""
+    return {
+        f"{study}: {subject}": [stages[stage] for stages in runs]
+        for study, subject, runs in _subjects(studies)
+        if all(stage in stages for stages in runs)
+    }
 
 
 def claimed(tested: list[Tested]) -> pd.DataFrame:
@@ -96,6 +110,104 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def tried(studies: dict[str, Runs]) -> pd.DataFrame:
+    """What other settings of training gain and cost: a row a study and subject, the cheapest of each subject first.
+
+    `settings` are the parameters that differ between the runs of a subject; `gain` is the accuracy on validation, by
+    which one chooses, less that of the cheapest run, in points; `hours` are those of a seed.
+    """
+    found: dict[str, list[tuple[float, str, list]]] = {}
+    for study, subject, runs in _subjects(studies):
+        trained = [stages["1_training"] for stages in runs]
+        hours = sum(result.provenance.seconds for result in trained) / len(trained) / 3600
+        found.setdefault(subject, []).append((hours, study, trained))
+    rows = []
+    for subject, ways in found.items():
+        names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
+        settings = {study: trained[0].provenance.parameters for _, study, trained in ways}
+        differ = [name for name in names if len({one.get(name) for one in settings.values()}) > 1]
+        cheapest = None
+        for hours, study, trained in sorted(ways, key=lambda way: way[0]):
+            accuracy = over_seeds([result.validation.accuracy for result in trained])
+            cheapest = cheapest or accuracy
+            own = (f"{name.replace('_', ' ')} {settings[study].get(name) or 'all'}" for name in differ)
+            rows.append(
+                {
+                    "subject": subject,
+                    "study": study,
+                    "settings": ", ".join(own),
+                    "seeds": len(trained),
+                    "validation": f"{accuracy:.1%}",
+                    "gain": f"{100 * (accuracy.value - cheapest.value):+.1f}",
+                    "less linear, test": f"{over_seeds([result.difference for result in trained]):+.1%}",
+                    "hours": f"{hours:.2f}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def percentiles(studies: dict[str, Runs]) -> dict[str, dict[str, Interval]]:
+    """The mean percentile of each method's choices, for each study and subject; over several seeds as `over_seeds`."""
+    return {
+        subject: {name: over_seeds([truth.summary[name].percentile for truth in truths]) for name in truths[0].summary}
+        for subject, truths in of_stage(studies, "5_ground_truth").items()
+    }
+
+
+def fused(studies: dict[str, Runs]) -> pd.DataFrame:
+    """How the votes of all methods choose at each ratio: percentiles among all choices of so many layers.
+
+    A row a study, subject and ratio: `layers` kept, the percentile of each rule of fusion as an Interval, and the
+    single method, `best`, that has the highest, `single`. Ratios that keep no layer or every one are left out.
+    """
+    rows = []
+    for study, subject, runs in _subjects(studies):
+        if not all({"5_ground_truth", "4_llm_and_fusion"} <= stages.keys() for stages in runs):
+            continue
+        for ratio, layers in runs[0]["4_llm_and_fusion"].layers_left.items():
+            grades = [stages["5_ground_truth"].grades for stages in runs]
+            if 0 < layers < runs[0]["1_training"].model.layers:
+                at = {
+                    name: over_seeds([_percentile(grade[name][layers]) for grade in grades])
+                    for name in (*RULES, *METHODS)
+                    if all(name in grade for grade in grades)
+                }
+                best = max((name for name in METHODS if name in at), key=lambda name: at[name].value)
+                row = {"study": study, "subject": subject, "ratio": float(ratio), "layers": layers}
+                rows.append(row | {rule: at[rule] for rule in RULES} | {"best": best, "single": at[best]})
+    return pd.DataFrame(rows, columns=["study", "subject", "ratio", "layers", *RULES, "best", "single"])
+
+
+def smaller(studies: dict[str, Runs]) -> list[dict]:
+    """What each smaller model keeps: a row a study and subject, ratio, choice of layers, healed or not.
+
+    Over several seeds the value is the mean, and the interval reaches from the lowest end of theirs to the highest.
+    """
+    rows = []
+    for subject, found in of_stage(studies, "6_compression").items():
+        depths = {plan.ratio: plan.layers for plan in found[0].plans}
+        of_seeds = [{(c.name, c.ratio, c.healed): c for c in result.candidates} for result in found]
+        for name, ratio, healed in of_seeds[0]:
+            mine = [each[name, ratio, healed] for each in of_seeds if (name, ratio, healed) in each]
+            if ratio in depths and len(mine) == len(found):
+                kept = over_seeds([candidate.retention for candidate in mine])
+                rows.append(
+                    {
+                        "subject": subject,
+                        "ratio": ratio,
+                        "layers": depths[ratio],
+                        "name": name,
+                        "healed": healed,
+                        "seeds": len(mine),
+                        "accuracy": over_seeds([candidate.accuracy for candidate in mine]),
+                        "kept": kept.value,
+                        "low": kept.low,
+                        "high": kept.high,
+                    }
+                )
+    return rows
+
+
 def recommenders(found: dict[str, Recommender]) -> pd.DataFrame:
     """NDCG@10 of every recommender, a column a study."""
     columns = {
@@ -117,6 +229,11 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
             else:
                 parts.append(f"![{heading}]({content})" if content.endswith(".png") else content)
     return "\n\n".join([*parts, "---", foot]) + "\n"
+
+
+def _percentile(grade: GradeOfSize) -> Interval:
+    low, high = grade.percentile_interval
+    return Interval(value=grade.percentile, low=low, high=high, n=0)
 
 
 def _subjects(studies: dict[str, Runs]):

@@ -28,6 +28,7 @@ from layerwise.results import (
     Scores,
     SmallerRecommender,
     Stability,
+    TrainingResult,
 )
 from layerwise.subsets import Table
 
@@ -125,6 +126,51 @@ def ranks(result: Scores) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
     axes.legend(ncols=len(methods), loc="lower center", bbox_to_anchor=(0.5, 1))
+    return figure
+
+
+def accuracies(trained: dict[str, list[TrainingResult]], claimed: float) -> Figure:
+    """Test accuracy of every seed of each subject beside the linear classifier's, with intervals, and the claim."""
+    figure, axes = plt.subplots(figsize=(9, 1.4 + 0.5 * len(trained)), layout="constrained")
+    for row, seeds in enumerate(trained.values()):
+        linear = seeds[0].baseline.accuracy
+        axes.barh(row, linear.high - linear.low, left=linear.low, height=0.7, color=ORANGE, alpha=0.25, linewidth=0)
+        axes.vlines(linear.value, row - 0.35, row + 0.35, color=ORANGE, label="TF-IDF, logistic regression")
+        places = row + 0.18 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
+        found = [result.test.accuracy for result in seeds]
+        axes.hlines(places, [each.low for each in found], [each.high for each in found], color=BLUE)
+        axes.plot([each.value for each in found], places, "o", color=BLUE, label="Transformer, a seed")
+    axes.axvline(claimed, color="0.4", linestyle="--", label="claimed")
+    axes.set_yticks(range(len(trained)), list(trained))
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="accuracy, test split")
+    _legend_below(figure, [axes], columns=3)
+    return figure
+
+
+def percentiles(found: dict[str, dict[str, Interval]]) -> Figure:
+    """Where each method's choices stand among all of their size, with intervals: a panel a subject."""
+    names = list(dict.fromkeys(name for methods in found.values() for name in methods))
+    figure, panels = plt.subplots(
+        1,
+        len(found),
+        figsize=(1.8 + 2.6 * len(found), 1 + 0.28 * len(names)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, (subject, methods) in zip(panels[0], found.items(), strict=True):
+        for row, name in enumerate(names):
+            if name in methods:
+                colour = "0.5" if blind(name) else "black" if name.split("_with_")[0] in RULES else BLUE
+                axes.hlines(row, methods[name].low, methods[name].high, color=colour)
+                axes.plot(methods[name].value, row, "s" if blind(name) else "o", color=colour)
+        axes.axvline(0.5, color="0.4", linewidth=1)
+        axes.set(title=subject, xlabel="mean percentile", xlim=(0, 1), xticks=(0, 0.5, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    panels[0, 0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    panels[0, 0].invert_yaxis()
     return figure
 
 

@@ -55,6 +55,10 @@ class Parameters(BaseModel):
     subjects: list[str] = Field(["scratch", "minilm"], min_length=1, description="the subjects that are compared")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
 
+    studies: list[str] = Field(
+        ["electronics", "compression", "pilot"], min_length=1, description="recorded studies that are reported on"
+    )
+
     source: str = Field("embedded", min_length=1, description="embedded, hub, or a .parquet, .csv or .jsonl file")
     text_column: str = Field("text", min_length=1, description="column of a file that holds the texts")
     rating_column: str = Field("rating", min_length=1, description="column of a file that holds ratings or labels")

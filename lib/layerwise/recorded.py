@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from layerwise import results
+from layerwise.errors import InputError
 from layerwise.parameters import project_path
 
 KINDS = {
@@ -24,13 +25,20 @@ KINDS = {
 Runs = dict[tuple[str, int], dict[str, BaseModel]]  # the results of each stage by its name, for each subject and seed
 
 
-def studies() -> dict[str, Runs]:
-    """Every recorded study of classifiers by the name of its folder."""
+def studies(names: list[str] | None = None) -> dict[str, Runs]:
+    """Recorded studies of classifiers by the names of their folders: these, or all that there are.
+
+    Raises:
+        InputError: one of them is not recorded.
+    """
     found: dict[str, Runs] = {}
     for folder in sorted(_folder().glob("*/*/seed*")):
         study, subject, seed = folder.parts[-3:]
         found.setdefault(study, {})[subject, int(seed.removeprefix("seed"))] = stages(folder)
-    return found
+    for name in names or []:
+        if name not in found:
+            raise InputError(f"no study {name!r} is recorded; choose from: {', '.join(found)}")
+    return {name: found[name] for name in names or found}
 
 
 def stages(run: Path) -> dict[str, BaseModel]:
@@ -38,9 +46,14 @@ def stages(run: Path) -> dict[str, BaseModel]:
     return {file.stem: read(file) for file in sorted(run.glob("*.json")) if file.stem in KINDS}
 
 
+def language_models() -> dict[str, results.LanguageModel]:
+    """Every recorded language model by the name of its study."""
+    return {file.parent.name: read(file) for file in sorted(_folder().glob("*/4_llama.json"))}
+
+
 def recommenders() -> dict[str, results.Recommender]:
-    """Every recorded recommender by the name of its data."""
-    return {file.parent.name: read(file) for file in sorted(_folder().glob("recommender/*/7_recommender.json"))}
+    """Every recorded recommender by the name of its study."""
+    return {file.parent.name: read(file) for file in sorted(_folder().glob("*/7_recommender.json"))}
 
 
 def read(file: Path) -> BaseModel:

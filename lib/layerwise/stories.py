@@ -24,6 +24,7 @@ from layerwise.results import (
     Tested,
 )
 
+WELL = 0.9  # percentile of a choice of layers that is called good
 SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
 
 
@@ -196,6 +197,27 @@ def fusion_story(truth: GroundTruth) -> str:
         f"Mean regret over all sizes, in points of accuracy: of the fusions, {_list(said)}; beside them "
         + " and ".join(f"{place}, {_and([name])}, {_points(regrets[name])}" for name, place in beside)
         + ". (Which single method is the best is known only afterwards, on these very reviews.)"
+    )
+
+
+def votes_story(votes: list[dict]) -> str:
+    """Whether the vote of all methods chooses well at each ratio, and which single method does better where it fails.
+
+    Args:
+        votes: rows of `comparison.fused` of one subject.
+    """
+    said = []
+    for vote in votes:
+        rule = max(RULES, key=lambda name: vote[name].value)
+        place = f"at {vote['ratio']:g}x, {vote['layers']} layers, {_and([rule])} stands at {vote[rule]:.0%}"
+        if vote[rule].value < WELL:
+            place += f", the best single score, {_and([vote['best']])}, at {vote['single']:.0%}"
+        said.append(place)
+    well = [vote["ratio"] for vote in votes if max(vote[rule].value for rule in RULES) >= WELL]
+    sure = [vote["ratio"] for vote in votes if max(vote[rule].low for rule in RULES) >= WELL]
+    return (
+        f"The better vote is worth more than {WELL:.0%} of all choices of its size at {_ratios(well)}, and with its "
+        f"whole interval at {_ratios(sure)}: {'; '.join(said)}."
     )
 
 
