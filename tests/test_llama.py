@@ -189,3 +189,10 @@ def test_a_tokenizer_that_cannot_tell_the_answers_apart_is_refused(smollm2):
 
     with pytest.raises(InputError, match="negative and positive with the same token"):
         llama.questions(Same(), REVIEWS, 2)
+
+
+@pytest.mark.parametrize(("able", "dtype"), [({"avx512_bf16": True}, torch.bfloat16), ({}, torch.float32)])
+def test_a_model_saved_in_bfloat16_runs_in_it_only_where_the_processor_can(able, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert llama.load("smollm2-12", 8)[1].dtype == dtype

@@ -57,7 +57,7 @@ class Behaviour:
 
 
 def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Tokenizer and causal language model, in the precision it was saved in.
+    """Tokenizer and causal language model, in the precision it was saved in, or in float32 where that is faster.
 
     Args:
         name: `smollm2`, a Hugging Face folder or id, or `smollm2-12`, the first 12 layers of SmolLM2 alone, which are
@@ -71,7 +71,7 @@ def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTraine
     folder = assets.smollm2() if name in ("smollm2", "smollm2-12") else local if local.is_dir() else name
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", model_max_length=max_length)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=_precision()).eval()
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {name!r} as a causal language model: {reason}") from error
@@ -80,6 +80,14 @@ def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTraine
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model.config.use_cache = False  # of keys and values, for generation: here no text is read twice
     return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _precision() -> str | torch.dtype:
+    """That of the checkpoint; float32 on a CPU that has no instructions for bfloat16, which it would imitate slowly."""
+    able = torch.cpu.get_capabilities()
+    if torch.cuda.is_available() or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+        return "auto"
+    return torch.float32
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, reviews: Dataset, batch_size: int) -> list[dict[str, torch.Tensor]]:
