@@ -56,3 +56,20 @@ def test_a_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_
         (row,) = (c for c in found.candidates if (c.name, c.ratio, c.healed) == (found.choice, plan.ratio, True))
         assert row.ndcg_10.value == pytest.approx(smaller)
         assert row.retention.value == pytest.approx(smaller / whole.value)
+
+
+def test_the_reference_run_is_of_one_file_of_reviews_in_the_published_protocol_and_skips_no_stage():
+    reference = recorded.studies(["electronics"])["electronics"]
+    order = [stage for stage in recorded.KINDS if stage not in results.ONCE]
+    hashes = set()
+    for (subject, seed), stages in reference.items():
+        made = [stage for stage in order if stage in stages]
+        assert made == order[: len(made)], (subject, seed)
+        data, said = stages["1_training"].data, stages["1_training"].provenance.parameters
+        assert (said["balanced"], said["min_characters"], said["max_characters"]) == (True, 10, 1000)
+        splits = {name: split.reviews for name, split in data.splits.items()}
+        assert sum(splits.values()) == pytest.approx(20_000, rel=0.01)
+        assert splits["train"] / 20_000 == pytest.approx(0.7, abs=0.01)
+        assert stages["1_training"].test.accuracy.n == splits["test"] == pytest.approx(3000, rel=0.01)
+        hashes |= {result.provenance.reviews_sha256 for result in stages.values()}
+    assert len(hashes) == 1

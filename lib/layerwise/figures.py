@@ -1,6 +1,7 @@
 """The book's figures, one function each. They draw what they are given and compute nothing."""
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -152,15 +153,8 @@ def accuracies(trained: dict[str, list[TrainingResult]], claimed: float) -> Figu
 def percentiles(found: dict[str, dict[str, Interval]]) -> Figure:
     """Where each method's choices stand among all of their size, with intervals: a panel a subject."""
     names = list(dict.fromkeys(name for methods in found.values() for name in methods))
-    figure, panels = plt.subplots(
-        1,
-        len(found),
-        figsize=(1.8 + 2.6 * len(found), 1 + 0.28 * len(names)),
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, (subject, methods) in zip(panels[0], found.items(), strict=True):
+    figure, panels = _grid(len(found), 2.9, 1 + 0.28 * len(names), sharey=True)
+    for axes, (subject, methods) in zip(panels, found.items(), strict=True):
         for row, name in enumerate(names):
             if name in methods:
                 colour = "0.5" if blind(name) else "black" if name.split("_with_")[0] in RULES else BLUE
@@ -169,8 +163,8 @@ def percentiles(found: dict[str, dict[str, Interval]]) -> Figure:
         axes.axvline(0.5, color="0.4", linewidth=1)
         axes.set(title=subject, xlabel="mean percentile", xlim=(0, 1), xticks=(0, 0.5, 1))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-    panels[0, 0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    panels[0, 0].invert_yaxis()
+    panels[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    panels[0].invert_yaxis()
     return figure
 
 
@@ -323,10 +317,8 @@ def shapley(truth: Graded) -> Figure:
 
 def depths(truths: dict[str, Graded]) -> Figure:
     """Accuracy against the layers kept, for every subject: the best choice, the mean, and where 90 % of them are."""
-    figure, panels = plt.subplots(
-        1, len(truths), figsize=(1.5 + 3.8 * len(truths), 3.8), sharey=True, layout="constrained", squeeze=False
-    )
-    for axes, (name, truth) in zip(panels[0], truths.items(), strict=True):
+    figure, panels = _grid(len(truths), 4.2, 3.8, sharey=True)
+    for axes, (name, truth) in zip(panels, truths.items(), strict=True):
         sizes = list(truth.sizes)
         quantiles = np.array([truth.sizes[k].quantiles for k in sizes])
         axes.fill_between(
@@ -340,8 +332,8 @@ def depths(truths: dict[str, Graded]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(title=name, xlabel="layers kept")
-    panels[0, 0].set_ylabel("accuracy")
-    panels[0, -1].legend(fontsize="small")
+    panels[0].set_ylabel("accuracy")
+    panels[-1].legend(fontsize="small")
     return figure
 
 
@@ -448,10 +440,8 @@ def compression(result: Compression, baseline: Interval, claims: dict[float, flo
 def kept(rows: list[dict]) -> Figure:
     """What each subject keeps of its accuracy against the layers it keeps: choices and blind ones, healed and not."""
     names = list(dict.fromkeys(row["subject"] for row in rows))
-    figure, panels = plt.subplots(
-        1, len(names), figsize=(max(7, 4.5 * len(names)), 4.2), sharey=True, layout="constrained", squeeze=False
-    )
-    for axes, subject in zip(panels[0], names, strict=True):
+    figure, panels = _grid(len(names), 4.5, 4.2, sharey=True)
+    for axes, subject in zip(panels, names, strict=True):
         mine = [row for row in rows if row["subject"] == subject and row["layers"]]
         main = list(dict.fromkeys(row["name"] for row in mine if row["healed"]))
         rest = [row for row in mine if row["name"] not in main and blind(row["name"])]
@@ -477,8 +467,8 @@ def kept(rows: list[dict]) -> Figure:
         axes.set(title=subject, xlabel="layers kept")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    panels[0, 0].set_ylabel("share of the whole model's accuracy")
-    _legend_below(figure, panels[0], columns=3)
+    panels[0].set_ylabel("share of the whole model's accuracy")
+    _legend_below(figure, panels, columns=3)
     return figure
 
 
@@ -533,14 +523,12 @@ def recommenders(metrics: dict[str, Metrics]) -> Figure:
 
 def worths(truths: dict[str, Graded]) -> Figure:
     """The Shapley value of each layer of several models, with intervals: a panel a model."""
-    figure, panels = plt.subplots(
-        1, len(truths), figsize=(max(7, 3.4 * len(truths)), 3.6), layout="constrained", squeeze=False
-    )
-    for axes, (name, truth) in zip(panels[0], truths.items(), strict=True):
+    figure, panels = _grid(len(truths), 3.4, 3.6)
+    for axes, (name, truth) in zip(panels, truths.items(), strict=True):
         _layers(axes, truth.shapley, truth.shapley_intervals)
         axes.axhline(0, color="0.4", linewidth=1)
         axes.set(title=name, xlabel="layer")
-    panels[0, 0].set_ylabel("Shapley value (nats)")
+    panels[0].set_ylabel("Shapley value (nats)")
     return figure
 
 
@@ -584,6 +572,17 @@ def _smaller(
                 faint = styles[name] | {"linestyle": "none", "alpha": 0.6}
                 axes.plot(ratios, [each.value for each in found], label=label, **faint)
         axes.set(title=title, xlabel="parameters of the whole model to those left")
+
+
+def _grid(panels: int, width: float, height: float, **options) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of so many panels of a size in inches, up to three in a row."""
+    columns = min(panels, 3)
+    rows = ceil(panels / columns)
+    size = max(7, columns * width), rows * height
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    for empty in axes.flat[panels:]:
+        empty.remove()
+    return figure, axes.flat[:panels]
 
 
 def _layers(axes: Axes, values: list[float], bounds: list[tuple[float, float]], shift: float = 0, **style) -> None:
