@@ -29,10 +29,7 @@ def mutual_information(adapter: LayerwiseAdapter, batches: list[dict[str, torch.
 
     Source: Xu et al. (2020); pointwise: Ethayarajh et al. (2022).
     """
-    labels = torch.cat([batch["labels"] for batch in batches]).numpy()
-    rarest = int(np.bincount(labels)[np.unique(labels)].min())
-    if len(np.unique(labels)) < 2 or rarest < FOLDS:
-        raise InputError(f"the probes of mutual_information need {FOLDS} examples of each of two classes or more")
+    labels = enough(batches)
     pooled = []
     for batch in batches:
         real = batch["attention_mask"].to(adapter.device)[:, :, None]
@@ -46,3 +43,19 @@ def mutual_information(adapter: LayerwiseAdapter, batches: list[dict[str, torch.
     ]
     places = np.searchsorted(np.unique(labels), labels)
     return np.diff([log_p[np.arange(len(labels)), places] for log_p in read], axis=0).T
+
+
+def enough(batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
+    """The labels (examples,), if there are enough of each for the probes: to be asked before hours of other scores.
+
+    Raises:
+        InputError: a class has fewer examples than there are folds.
+    """
+    labels = torch.cat([batch["labels"] for batch in batches]).numpy()
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or counts.min() < FOLDS:
+        raise InputError(
+            f"the probes of mutual_information need {FOLDS} examples of each of two classes or more, and were given "
+            f"{len(labels)} in all: raise analysis_reviews or sanity_reviews"
+        )
+    return labels
