@@ -165,7 +165,8 @@ def voted(*ratios: tuple[str, int], percentiles: dict[str, float]) -> dict:
         "1_training": SimpleNamespace(model=SimpleNamespace(layers=12)),
         "4_llm_and_fusion": SimpleNamespace(layers_left=dict(ratios)),
         "5_ground_truth": SimpleNamespace(
-            grades={name: dict.fromkeys(range(13), each) for name, each in grade.items()}
+            examples=9,
+            grades={name: dict.fromkeys(range(13), each) for name, each in grade.items()},
         ),
     }
 

@@ -55,3 +55,5 @@ def test_recording_keeps_the_json_of_the_stages_in_their_folders_and_nothing_els
     assert run(tmp_path, "make", "record", "PROFILE=mine").returncode == 0
     kept = {file.relative_to(tmp_path / "results"): file.read_text() for file in (tmp_path / "results").rglob("*.*")}
     assert kept == {stage: stage.name, once: once.name}
+    refused = run(tmp_path, "make", "record", "PROFILE=other")
+    assert refused.returncode != 0 and "make book PROFILE=other first" in refused.stderr

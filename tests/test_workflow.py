@@ -40,7 +40,6 @@ ONCE = ["4_llama", "7_recommender", "8_comparison"]
 END = {"comparison", "main_figure", "page", "book"}
 LATER = {"advanced_importance", "fusion", "ground_truth", "compression", *END}
 RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
-
 EXECUTED = [*(file.with_suffix(".ipynb") for file in RESULTS), Path("runs/smoke/9_reference.ipynb")]
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from layerwise.fusion import RULES
 from layerwise.importance import METHODS
 from layerwise.recorded import Runs
-from layerwise.results import GradeOfSize, Interval, Recommender, Tested, over_seeds
+from layerwise.results import Graded, Interval, Recommender, Tested, over_seeds
 
 # Of the parameters that training depends on, those of any model, and those that only one from scratch has.
 OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size")
@@ -165,12 +165,12 @@ def fused(studies: dict[str, Runs]) -> pd.DataFrame:
         if not all({"5_ground_truth", "4_llm_and_fusion"} <= stages.keys() for stages in runs):
             continue
         for ratio, layers in runs[0]["4_llm_and_fusion"].layers_left.items():
-            grades = [stages["5_ground_truth"].grades for stages in runs]
+            truths = [stages["5_ground_truth"] for stages in runs]
             if 0 < layers < runs[0]["1_training"].model.layers:
                 at = {
-                    name: over_seeds([_percentile(grade[name][layers]) for grade in grades])
+                    name: over_seeds([_percentile(truth, name, layers) for truth in truths])
                     for name in (*RULES, *METHODS)
-                    if all(name in grade for grade in grades)
+                    if all(name in truth.grades for truth in truths)
                 }
                 best = max((name for name in METHODS if name in at), key=lambda name: at[name].value)
                 row = {"study": study, "subject": subject, "ratio": float(ratio), "layers": layers}
@@ -231,9 +231,10 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
     return "\n\n".join([*parts, "---", foot]) + "\n"
 
 
-def _percentile(grade: GradeOfSize) -> Interval:
+def _percentile(truth: Graded, name: str, layers: int) -> Interval:
+    grade = truth.grades[name][layers]
     low, high = grade.percentile_interval
-    return Interval(value=grade.percentile, low=low, high=high, n=0)
+    return Interval(value=grade.percentile, low=low, high=high, n=truth.examples)
 
 
 def _subjects(studies: dict[str, Runs]):

@@ -46,11 +46,6 @@ def stages(run: Path) -> dict[str, BaseModel]:
     return {file.stem: read(file) for file in sorted(run.glob("*.json")) if file.stem in KINDS}
 
 
-def language_models() -> dict[str, results.LanguageModel]:
-    """Every recorded language model by the name of its study."""
-    return {file.parent.name: read(file) for file in sorted(_folder().glob("*/4_llama.json"))}
-
-
 def recommenders() -> dict[str, results.Recommender]:
     """Every recorded recommender by the name of its study."""
     return {file.parent.name: read(file) for file in sorted(_folder().glob("*/7_recommender.json"))}

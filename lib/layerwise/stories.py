@@ -209,15 +209,15 @@ def votes_story(votes: list[dict]) -> str:
     said = []
     for vote in votes:
         rule = max(RULES, key=lambda name: vote[name].value)
-        place = f"at {vote['ratio']:g}x, {vote['layers']} layers, {_and([rule])} stands at {vote[rule]:.0%}"
+        place = f"at {vote['ratio']:g}x, layers kept: {vote['layers']}, {_and([rule])} stands at {vote[rule]:.0%}"
         if vote[rule].value < WELL:
             place += f", the best single score, {_and([vote['best']])}, at {vote['single']:.0%}"
         said.append(place)
     well = [vote["ratio"] for vote in votes if max(vote[rule].value for rule in RULES) >= WELL]
     sure = [vote["ratio"] for vote in votes if max(vote[rule].low for rule in RULES) >= WELL]
     return (
-        f"The better vote is worth more than {WELL:.0%} of all choices of its size at {_ratios(well)}, and with its "
-        f"whole interval at {_ratios(sure)}: {'; '.join(said)}."
+        f"The best of the votes, known only afterwards, stands at {WELL:.0%} or above at {_ratios(well)}, and with "
+        f"its whole interval at {_ratios(sure)}: {'; '.join(said)}."
     )
 
 
