@@ -47,7 +47,7 @@ def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed(
 
 @pytest.mark.parametrize("data", ["electronics", "movielens"])
 def test_a_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_versions_with_it(data):
-    found = recorded.recommenders()[data]
+    found = recorded.once("7_recommender")[data]
     whole = found.metrics["transformer"].ndcg_10
     for name, difference in found.differences.items():
         assert difference.value == pytest.approx(whole.value - found.metrics[name].ndcg_10.value)

@@ -26,6 +26,7 @@ from layerwise.stories import (
     anew_story,
     choice_story,
     depth_story,
+    language_model_story,
     plans_story,
     pruning_story,
     recommenders_story,
@@ -133,7 +134,12 @@ def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who
     result = SimpleNamespace(
         pruned=choices,
         perplexity_unpruned=around(10),
+        accuracy_unpruned=around(0.65),
         commonest_label=0.6,
+        scored=20,
+        judged=9,
+        thirds={by: [around(0.9), around(0.5), around(0.1)] for by in ("block influence", "left out alone")},
+        provenance=SimpleNamespace(parameters={"max_length": 64}),
         model=SimpleNamespace(layers=4),
         layers_left={"2.0": 2, "9.0": 0},
     )
@@ -142,6 +148,10 @@ def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who
         "whole model; higher with intervals apart: best block. Shown to answer better than the commonest label: greedy "
         "and first. Leaving out layers alone does not reach 9.0x."
     )
+    told = language_model_story(result)
+    assert told.startswith("On 9 reviews, 64 tokens of each at the most, its perplexity is 10 [9, 11]; ")
+    assert "65.0% [58.5%, 71.5%], not shown to answer better than the commonest label, which gets 60.0%." in told
+    assert told.count("the early layers stand highest") == 2 and told.endswith(pruning_story(result))
 
 
 def test_agreement_of_a_ranking_with_itself_is_one_and_with_its_reverse_minus_one():

@@ -46,9 +46,9 @@ def stages(run: Path) -> dict[str, BaseModel]:
     return {file.stem: read(file) for file in sorted(run.glob("*.json")) if file.stem in KINDS}
 
 
-def recommenders() -> dict[str, results.Recommender]:
-    """Every recorded recommender by the name of its study."""
-    return {file.parent.name: read(file) for file in sorted(_folder().glob("*/7_recommender.json"))}
+def once(stage: str) -> dict[str, BaseModel]:
+    """What a stage found that runs once for all subjects, by the name of its study."""
+    return {file.parent.name: read(file) for file in sorted(_folder().glob(f"*/{stage}.json"))}
 
 
 def read(file: Path) -> BaseModel:

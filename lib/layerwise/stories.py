@@ -269,6 +269,19 @@ def thirds_story(thirds: list[Interval]) -> str:
     return f"{verdict}. The mean place is {said}, with 95 % intervals."
 
 
+def language_model_story(result: LanguageModel) -> str:
+    """What a language model makes of the reviews, where its layers turn and cost most, and what pruning costs."""
+    shown = "" if result.accuracy_unpruned.low > result.commonest_label else "not "
+    return (
+        f"On {result.judged:,} reviews, {result.provenance.parameters['max_length']} tokens of each at the most, its "
+        f"perplexity is {result.perplexity_unpruned:,.0f}; without having learned to, it names the sentiment of "
+        f"{result.accuracy_unpruned:.1%}, {shown}shown to answer better than the commonest label, which gets "
+        f"{result.commonest_label:.1%}. Ranked by Block Influence on {result.scored:,} others: "
+        f"{thirds_story(result.thirds['block influence'])} Ranked by what each layer costs in perplexity when left out "
+        f"alone: {thirds_story(result.thirds['left out alone'])} {pruning_story(result)}"
+    )
+
+
 def pruning_story(result: LanguageModel) -> str:
     """What the ways of pruning cost at each ratio, and which is the best of them."""
     sentences = []
