@@ -3,8 +3,12 @@
 import re
 from types import SimpleNamespace
 
+import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
+from scipy.stats import rankdata
 
 from layerwise import claims, comparison, recorded, results, stories
 from layerwise.errors import InputError
@@ -117,13 +121,14 @@ def test_the_stories_of_claims_and_agreement_count_what_the_intervals_bear():
     for verdict in ("above", "below", "within"):
         assert str(sum(each.verdict == verdict for each in tested)) in said
     truth = SimpleNamespace(
+        examples=9,
         ranked=["fisher", "shap", "shapley_value", "ablation"],
         agreement=[[1, 0.5, 0, -0.6], [0.5, 1, 0, 0.1], [0, 0, 1, 0], [-0.6, 0.1, 0, 1]],
         agreement_low=[[1, 0.2, 0, -0.9], [0.2, 1, 0, -0.3], [0, 0, 1, 0], [-0.9, -0.3, 0, 1]],
         agreement_high=[[1, 0.8, 0, -0.2], [0.8, 1, 0, 0.5], [0, 0, 1, 0], [-0.2, 0.5, 0, 1]],
     )
     said = stories.agreement_story(truth, claims.SIX)
-    assert "Of the 3 pairs of 3 methods 1 rank the layers alike and 1 the other way round" in said and "0.10" in said
+    assert "Of the 3 pairs of methods 1 have a Kendall's tau above zero and 1 one below it" in said and "0.10" in said
 
 
 def test_an_interval_shows_itself_in_the_format_of_its_value():
@@ -136,6 +141,9 @@ def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheape
     table = comparison.tried(studies).set_index(["study", "subject"])
     assert table.loc[("pilot", "scratch"), "settings"] == "vocabulary size 12000"
     assert table.loc[("pilot", "minilm"), "settings"] == "train reviews 6000"  # its vocabulary is not learned here
+    assert set(table["intervals"]) == {"", "overlap"}
+    alone = {"mine": {key: stages for key, stages in studies["pilot"].items() if key[0] == "scratch"}}
+    assert comparison.tried(alone).empty  # there is nothing to compare it with
     accuracy = {
         study: results.over_seeds(
             [s["1_training"].validation.accuracy for (name, _), s in runs.items() if name == "scratch"]
@@ -144,7 +152,7 @@ def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheape
     }
     gain = 100 * (accuracy["pilot"].value - accuracy["compression"].value)
     assert table.loc[("pilot", "scratch"), "gain"] == f"{gain:+.1f}"
-    assert table.loc[("compression", "scratch"), "gain"] == "+0.0"
+    assert table.loc[("compression", "scratch"), "gain"] == ""
 
 
 def voted(*ratios: tuple[str, int], percentiles: dict[str, float]) -> dict:
@@ -179,11 +187,14 @@ def test_a_vote_is_told_to_choose_well_where_it_does_and_else_who_does_better():
     assert (row["ratio"], row["layers"], row["best"]) == (1.35, 9, "shap")  # no layer is left at 4.0x
     assert f"{row['borda']:.2f}" == "0.75 [0.65, 0.85]" and row["single"].value == pytest.approx(0.95)
     said = stories.votes_story([row])
-    assert "at none" in said and "borda stands at 75%" in said and "the best single score, shap, at 95%" in said
+    assert "at none" in said and "the best single score is above it at 1.35x" in said and row["choices"] == 220
+    assert "9 layers or 220 choices, borda 75% [65%, 85%] beside shap 95% [88%, 102%]" in said
     good = voted(("1.35", 9), percentiles=votes | {"kemeny": 0.96, "shap": 0.9})
     said = stories.votes_story(comparison.fused({"mine": {("scratch", 0): good}}).to_dict("records"))
-    assert "at 1.35x, and with its whole interval at 1.35x" in said and "single" not in said
-    assert comparison.fused({"mine": {("scratch", 0): {"1_training": run["1_training"]}}}).empty
+    assert "at 1.35x, and with its whole interval at 1.35x; the best single score is above it at none" in said
+    trained = {"1_training": run["1_training"]}
+    assert comparison.fused({"mine": {("scratch", 0): trained}}).empty
+    assert len(comparison.fused({"mine": {("scratch", 0): good, ("scratch", 1): trained}})) == 1
 
 
 def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_seeds_of_a_recorded_study():
@@ -206,6 +217,53 @@ def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_see
     assert comparison.percentiles(studies)["pilot: minilm"]["shap"] == results.over_seeds(
         [truth.summary["shap"].percentile for truth in truths]
     )
+
+
+def test_each_graded_run_has_its_thirds_signs_and_best_score_beside_the_best_control():
+    runs = recorded.studies(["pilot"])["pilot"]
+    rows = comparison.graded({"pilot": runs}).set_index(["run", "seed"])
+    assert len(rows) == len(runs) == 6
+    for (subject, seed), stages in runs.items():
+        truth, row = stages["5_ground_truth"], rows.loc[(f"pilot: {subject}", seed)]
+        place = rankdata(truth.shapley) - 1  # of those that add less
+        early = np.array_split(place / (len(place) - 1), 3)[0].mean()
+        assert row["early"] == f"{early:.2f}" and row["graded on"] == truth.examples == 200
+        pairs = [
+            (truth.agreement_low[i][j], truth.agreement_high[i][j])
+            for i, one in enumerate(truth.ranked)
+            for j, other in enumerate(truth.ranked)
+            if i < j and {one, other} <= METHODS.keys()
+        ]
+        assert (row["pairs"], row["above zero"]) == (45, sum(low > 0 for low, _ in pairs)) and len(pairs) == 45
+        assert row["below zero"] == sum(high < 0 for _, high in pairs)
+        means = {name: said.percentile.value for name, said in truth.summary.items()}
+        best = row["best score"].replace(" ", "_")
+        assert means[best] == max(means[name] for name in METHODS)
+        assert means[row["best control"]] == max(means[name] for name in ("first", "last", "even", "random"))
+
+
+def test_seeds_are_counted_by_whether_they_win_and_a_hull_of_intervals_is_no_verdict():
+    def by(low, high):
+        return results.Interval(value=(low + high) / 2, low=low, high=high, n=9)
+
+    assert stories.verdict_of_seeds([by(0.01, 0.03)], "A", "B") == stories.verdict(by(0.01, 0.03), "A", "B")
+    said = stories.verdict_of_seeds([by(-0.02, -0.01), by(-0.03, -0.01), by(-0.02, 0.004)], "A", "B")
+    assert said.startswith(
+        "Of 3 seeds A beats B with none and loses to it with 2, their 95 % intervals apart from zero"
+    )
+    assert said.endswith("mean difference is -1.4 points, and the intervals reach from -3.0 to +0.4.")
+
+
+@pytest.mark.parametrize("study", recorded.studies())
+def test_the_chapter_of_the_recorded_runs_can_be_made_of_each_study_alone(study, tmp_path):
+    cells = nbformat.read(ROOT / "notebooks" / "9_reference.ipynb", as_version=4).cells
+    notebook = {"__name__": "__main__"}
+    for cell in cells:
+        if cell.cell_type == "code":
+            exec(cell.source, notebook)
+            if "parameters" in cell.metadata.get("tags", []):
+                notebook |= {"runs": str(tmp_path), "studies": [study]}
+    assert notebook["studies"].keys() == {study} and (tmp_path / "quick" / "9_reference_accuracy.png").is_file()
 
 
 def test_a_study_that_is_not_recorded_is_answered_with_those_that_are():

@@ -1,20 +1,27 @@
 """Runs side by side: this build and the recorded ones, what they measured, and where each number comes from."""
 
+from math import comb
+from statistics import median
+
 import pandas as pd
 from pydantic import BaseModel
 
-from layerwise.fusion import RULES
+from layerwise.fusion import RULES, thirds
+from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
 from layerwise.recorded import Runs
-from layerwise.results import Graded, Interval, Recommender, Tested, over_seeds
+from layerwise.results import Graded, Interval, Recommender, Tested, over_seeds, taus
 
 # Of the parameters that training depends on, those of any model, and those that only one from scratch has.
-OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size")
+OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size", "bf16")
 OF_SCRATCH = ("layers", "hidden_size", "heads", "vocabulary_size", "dropout")
 
 
 def origins(studies: dict[str, Runs]) -> pd.DataFrame:
-    """Where numbers come from: a row a study and subject. `hours` are those of all its stages and seeds together."""
+    """Where numbers come from: a row a study and subject. `hours` are those of all its stages and seeds together.
+
+    `scored on`, `graded on` and `tested on` are numbers of reviews, as are `reviews`, of all splits; the first seed's.
+    """
     rows = []
     for study, subject, runs in _subjects(studies):
         (first, *_), made = runs, [result.provenance for stages in runs for result in stages.values()]
@@ -28,6 +35,9 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
                 "million parameters": round(trained.model.parameters / 1e6, 1),
                 "data": trained.data.source,
                 "reviews": sum(split.reviews for split in trained.data.splits.values()),
+                "last stage": max(first),
+                "scored on": _examples(first, "2_core_importance"),
+                "graded on": _examples(first, "5_ground_truth"),
                 "tested on": trained.test.accuracy.n,
                 "commit": " ".join(dict.fromkeys(each.commit for each in made)),
                 "device": made[0].device,
@@ -38,13 +48,54 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def of_stage(studies: dict[str, Runs], stage: str) -> dict[str, list[BaseModel]]:
-    """What a stage found with each seed of each study and subject, of those whose every seed went through it."""
-    return {
-        f"{study}: {subject}": [stages[stage] for stages in runs]
-        for study, subject, runs in _subjects(studies)
-        if all(stage in stages for stages in runs)
-    }
+def of_stage(studies: dict[str, Runs], stage: str) -> dict[str, dict[int, BaseModel]]:
+    """What a stage found, for each study and subject by the seeds that went through it."""
+    found: dict[str, dict[int, BaseModel]] = {}
+    for study, runs in studies.items():
+        for (subject, seed), stages in runs.items():
+            if stage in stages:
+                found.setdefault(f"{study}: {subject}", {})[seed] = stages[stage]
+    return found
+
+
+def graded(studies: dict[str, Runs]) -> pd.DataFrame:
+    """What the ground truth of each run says: a row a run, that is a study, a subject and a seed.
+
+    `early`, `middle` and `late` are the mean places of the thirds of the depth in the ranking by Shapley values, as
+    `fusion.thirds` has them, with 95 % intervals over reviews where they were recorded. `above zero` and `below zero`
+    count the pairs of methods whose Kendall's tau is, with its whole interval. Percentiles are means over all sizes, of
+    the method and of the control that have the highest; `above chance` are the methods whose interval is.
+    """
+    rows = []
+    for run, seeds in of_stage(studies, "5_ground_truth").items():
+        for seed, truth in seeds.items():
+            row = {"run": run, "seed": seed, "layers": len(truth.shapley), "graded on": truth.examples}
+            places = [f"{third:.2f}" for third in truth.thirds or thirds(truth.shapley)]
+            row |= dict(zip(("early", "middle", "late"), places, strict=True))
+            pairs = taus(truth, METHODS)
+            row |= {
+                "pairs": len(pairs),
+                "above zero": sum(tau.low > 0 for tau in pairs),
+                "below zero": sum(tau.high < 0 for tau in pairs),
+                "median tau": f"{median(tau.value for tau in pairs):.2f}",
+            }
+            of = {name: said.percentile for name, said in truth.summary.items()}
+            best, control = (
+                max((name for name in names if name in of), key=lambda name: of[name].value)
+                for names in (METHODS, CONTROLS)
+            )
+            above = [name.replace("_", " ") for name in METHODS if name in of and of[name].low > 0.5]
+            rows.append(
+                row
+                | {
+                    "best score": best.replace("_", " "),
+                    "its percentile": f"{of[best]:.0%}",
+                    "best control": control,
+                    "the control's": f"{of[control]:.0%}",
+                    "above chance": ", ".join(above) or "none",
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def claimed(tested: list[Tested]) -> pd.DataFrame:
@@ -96,11 +147,11 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
                 if means:
                     best = max(means, key=lambda name: means[name].value)
                     row[column] = f"{best.replace('_', ' ')}: {means[best]:.0%}"
-        if smaller := [stages["6_compression"] for stages in runs if "6_compression" in stages]:
-            for plan in smaller[0].plans:
+        if compressed := [stages["6_compression"] for stages in runs if "6_compression" in stages]:
+            for plan in compressed[0].plans:
                 kept = [
                     candidate.retention
-                    for result in smaller
+                    for result in compressed
                     for candidate in result.candidates
                     if (candidate.name, candidate.ratio, candidate.healed) == (result.choice, plan.ratio, True)
                 ]
@@ -113,8 +164,9 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
 def tried(studies: dict[str, Runs]) -> pd.DataFrame:
     """What other settings of training gain and cost: a row a study and subject, the cheapest of each subject first.
 
-    `settings` are the parameters that differ between the runs of a subject; `gain` is the accuracy on validation, by
-    which one chooses, less that of the cheapest run, in points; `hours` are those of a seed.
+    Subjects with one study are left out. `settings` are the parameters that differ between the runs of a subject;
+    `gain` is the accuracy on validation, by which one chooses, less that of the cheapest run, in points; `hours` are
+    those of a seed.
     """
     found: dict[str, list[tuple[float, str, list]]] = {}
     for study, subject, runs in _subjects(studies):
@@ -123,6 +175,8 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
         found.setdefault(subject, []).append((hours, study, trained))
     rows = []
     for subject, ways in found.items():
+        if len(ways) < 2:
+            continue
         names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
         settings = {study: trained[0].provenance.parameters for _, study, trained in ways}
         differ = [name for name in names if len({one.get(name) for one in settings.values()}) > 1]
@@ -130,16 +184,20 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
         for hours, study, trained in sorted(ways, key=lambda way: way[0]):
             accuracy = over_seeds([result.validation.accuracy for result in trained])
             cheapest = cheapest or accuracy
-            own = (f"{name.replace('_', ' ')} {settings[study].get(name) or 'all'}" for name in differ)
+            own = ((name, settings[study].get(name)) for name in differ)
+            apart = accuracy.low > cheapest.high or accuracy.high < cheapest.low
             rows.append(
                 {
                     "subject": subject,
                     "study": study,
-                    "settings": ", ".join(own),
+                    "settings": ", ".join(
+                        f"{name.replace('_', ' ')} {'all' if value is None else value}" for name, value in own
+                    ),
                     "seeds": len(trained),
                     "validation": f"{accuracy:.1%}",
-                    "gain": f"{100 * (accuracy.value - cheapest.value):+.1f}",
-                    "less linear, test": f"{over_seeds([result.difference for result in trained]):+.1%}",
+                    "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
+                    "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
+                    "test, minus linear": f"{over_seeds([result.difference for result in trained]):+.1%}",
                     "hours": f"{hours:.2f}",
                 }
             )
@@ -147,26 +205,34 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
 
 
 def percentiles(studies: dict[str, Runs]) -> dict[str, dict[str, Interval]]:
-    """The mean percentile of each method's choices, for each study and subject; over several seeds as `over_seeds`."""
+    """The mean percentile of each method's choices, for each study and subject; over several seeds as `over_seeds`.
+
+    Methods that not all seeds of a subject have are left out.
+    """
+    found = {subject: [*seeds.values()] for subject, seeds in of_stage(studies, "5_ground_truth").items()}
     return {
-        subject: {name: over_seeds([truth.summary[name].percentile for truth in truths]) for name in truths[0].summary}
-        for subject, truths in of_stage(studies, "5_ground_truth").items()
+        subject: {
+            name: over_seeds([truth.summary[name].percentile for truth in truths])
+            for name in truths[0].summary
+            if all(name in truth.summary for truth in truths)
+        }
+        for subject, truths in found.items()
     }
 
 
 def fused(studies: dict[str, Runs]) -> pd.DataFrame:
     """How the votes of all methods choose at each ratio: percentiles among all choices of so many layers.
 
-    A row a study, subject and ratio: `layers` kept, the percentile of each rule of fusion as an Interval, and the
-    single method, `best`, that has the highest, `single`. Ratios that keep no layer or every one are left out.
+    A row a study, subject and ratio: `layers` kept, how many `choices` of so many there are, the percentile of each
+    rule of fusion as an Interval, and the single method, `best`, that has the highest, `single`. Seeds without votes or
+    ground truth, and ratios that keep no layer or every one, are left out.
     """
     rows = []
     for study, subject, runs in _subjects(studies):
-        if not all({"5_ground_truth", "4_llm_and_fusion"} <= stages.keys() for stages in runs):
-            continue
-        for ratio, layers in runs[0]["4_llm_and_fusion"].layers_left.items():
-            truths = [stages["5_ground_truth"] for stages in runs]
-            if 0 < layers < runs[0]["1_training"].model.layers:
+        runs = [stages for stages in runs if {"5_ground_truth", "4_llm_and_fusion"} <= stages.keys()]
+        for ratio, layers in runs[0]["4_llm_and_fusion"].layers_left.items() if runs else ():
+            truths, depth = [stages["5_ground_truth"] for stages in runs], runs[0]["1_training"].model.layers
+            if 0 < layers < depth:
                 at = {
                     name: over_seeds([_percentile(truth, name, layers) for truth in truths])
                     for name in (*RULES, *METHODS)
@@ -174,8 +240,9 @@ def fused(studies: dict[str, Runs]) -> pd.DataFrame:
                 }
                 best = max((name for name in METHODS if name in at), key=lambda name: at[name].value)
                 row = {"study": study, "subject": subject, "ratio": float(ratio), "layers": layers}
-                rows.append(row | {rule: at[rule] for rule in RULES} | {"best": best, "single": at[best]})
-    return pd.DataFrame(rows, columns=["study", "subject", "ratio", "layers", *RULES, "best", "single"])
+                row |= {"choices": comb(depth, layers)} | {rule: at[rule] for rule in RULES if rule in at}
+                rows.append(row | {"best": best, "single": at[best]})
+    return pd.DataFrame(rows)
 
 
 def smaller(studies: dict[str, Runs]) -> list[dict]:
@@ -184,7 +251,8 @@ def smaller(studies: dict[str, Runs]) -> list[dict]:
     Over several seeds the value is the mean, and the interval reaches from the lowest end of theirs to the highest.
     """
     rows = []
-    for subject, found in of_stage(studies, "6_compression").items():
+    for subject, seeds in of_stage(studies, "6_compression").items():
+        found = [*seeds.values()]
         depths = {plan.ratio: plan.layers for plan in found[0].plans}
         of_seeds = [{(c.name, c.ratio, c.healed): c for c in result.candidates} for result in found]
         for name, ratio, healed in of_seeds[0]:
@@ -229,6 +297,10 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
             else:
                 parts.append(f"![{heading}]({content})" if content.endswith(".png") else content)
     return "\n\n".join([*parts, "---", foot]) + "\n"
+
+
+def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:
+    return stages[stage].examples if stage in stages else ""
 
 
 def _percentile(truth: Graded, name: str, layers: int) -> Interval:

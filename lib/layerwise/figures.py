@@ -130,15 +130,15 @@ def ranks(result: Scores) -> Figure:
     return figure
 
 
-def accuracies(trained: dict[str, list[TrainingResult]], claimed: float) -> Figure:
+def accuracies(trained: dict[str, dict[int, TrainingResult]], claimed: float) -> Figure:
     """Test accuracy of every seed of each subject beside the linear classifier's, with intervals, and the claim."""
     figure, axes = plt.subplots(figsize=(9, 1.4 + 0.5 * len(trained)), layout="constrained")
     for row, seeds in enumerate(trained.values()):
-        linear = seeds[0].baseline.accuracy
+        linear = next(iter(seeds.values())).baseline.accuracy
         axes.barh(row, linear.high - linear.low, left=linear.low, height=0.7, color=ORANGE, alpha=0.25, linewidth=0)
         axes.vlines(linear.value, row - 0.35, row + 0.35, color=ORANGE, label="TF-IDF, logistic regression")
         places = row + 0.18 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
-        found = [result.test.accuracy for result in seeds]
+        found = [result.test.accuracy for result in seeds.values()]
         axes.hlines(places, [each.low for each in found], [each.high for each in found], color=BLUE)
         axes.plot([each.value for each in found], places, "o", color=BLUE, label="Transformer, a seed")
     axes.axvline(claimed, color="0.4", linestyle="--", label="claimed")

@@ -3,8 +3,10 @@
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -450,6 +452,16 @@ def intervals(scores: np.ndarray, samples: int, seed: int) -> tuple[list[tuple[f
         rank_intervals=list(zip(low, high, strict=True)),
         kendall_tau=float(np.mean(taus)),
     )
+
+
+def taus(truth: Graded, methods: Iterable[str]) -> list[Interval]:
+    """Kendall's tau of every pair of these methods that were ranked, with its interval over examples."""
+    places = [truth.ranked.index(method) for method in methods if method in truth.ranked]
+    values, lows, highs = truth.agreement, truth.agreement_low, truth.agreement_high
+    return [
+        Interval(value=values[i][j], low=lows[i][j], high=highs[i][j], n=truth.examples)
+        for i, j in combinations(places, 2)
+    ]
 
 
 def over_seeds(found: list[Interval]) -> Interval:

@@ -22,6 +22,8 @@ from layerwise.results import (
     Plan,
     Recommender,
     Tested,
+    over_seeds,
+    taus,
 )
 
 WELL = 0.9  # percentile of a choice of layers that is called good
@@ -38,6 +40,19 @@ def verdict(difference: Interval, first: str, second: str) -> str:
         return f"{first} loses to {second} by {-points:.1f} points ({interval})."
     return (
         f"There is no winner: {first} differs from {second} by {points:+.1f} points ({interval}), which may be chance."
+    )
+
+
+def verdict_of_seeds(differences: list[Interval], first: str, second: str) -> str:
+    """Who wins with how many seeds; with one seed the `verdict`."""
+    if len(differences) == 1:
+        return verdict(differences[0], first, second)
+    mean = over_seeds(differences)
+    beats, loses = sum(each.low > 0 for each in differences), sum(each.high < 0 for each in differences)
+    return (
+        f"Of {len(differences)} seeds {first} beats {second} with {beats or 'none'} and loses to it with "
+        f"{loses or 'none'}, their 95 % intervals apart from zero; the mean difference is {100 * mean.value:+.1f} "
+        f"points, and the intervals reach from {100 * mean.low:+.1f} to {100 * mean.high:+.1f}."
     )
 
 
@@ -154,15 +169,12 @@ def voter_story(result: Fusion, methods: list[str]) -> str:
 
 
 def agreement_story(truth: Graded, methods: tuple[str, ...]) -> str:
-    """How many pairs of methods rank the layers alike, as far as the intervals of Kendall's tau tell."""
-    places = [truth.ranked.index(method) for method in methods if method in truth.ranked]
-    pairs = list(combinations(places, 2))
-    alike = sum(truth.agreement_low[i][j] > 0 for i, j in pairs)
-    against = sum(truth.agreement_high[i][j] < 0 for i, j in pairs)
-    middle = median(truth.agreement[i][j] for i, j in pairs)
+    """How many pairs of methods agree on the layers, as far as the intervals of Kendall's tau tell."""
+    pairs = taus(truth, methods)
+    above, below = sum(tau.low > 0 for tau in pairs), sum(tau.high < 0 for tau in pairs)
     return (
-        f"Of the {len(pairs)} pairs of {len(places)} methods {alike} rank the layers alike and {against} the other way "
-        f"round, beyond their 95 % intervals; the median of Kendall's tau is {middle:.2f}."
+        f"Of the {len(pairs)} pairs of methods {above} have a Kendall's tau above zero and {below} one below it, with "
+        f"the whole of their 95 % intervals over examples; the median is {median(tau.value for tau in pairs):.2f}."
     )
 
 
@@ -190,8 +202,8 @@ def fusion_story(truth: GroundTruth) -> str:
     regrets = {name: said.regret for name, said in truth.summary.items() if name not in CONTROLS}
     fused = {name: regret for name, regret in regrets.items() if name.split("_with_")[0] in RULES}
     single = sorted((name for name in regrets if name not in fused), key=lambda name: regrets[name].value)
-    best, median = single[0], single[(len(single) - 1) // 2]
-    beside = [(best, "the best single method"), (median, "the median one")]
+    best, middle = single[0], single[(len(single) - 1) // 2]
+    beside = [(best, "the best single method"), (middle, "the median one")]
     said = [f"{_and([name])} {_points(regret)}" for name, regret in fused.items()]
     return (
         f"Mean regret over all sizes, in points of accuracy: of the fusions, {_list(said)}; beside them "
@@ -201,23 +213,26 @@ def fusion_story(truth: GroundTruth) -> str:
 
 
 def votes_story(votes: list[dict]) -> str:
-    """Whether the vote of all methods chooses well at each ratio, and which single method does better where it fails.
+    """Whether the vote of all methods chooses well at each ratio, and which single method would have been the best.
 
     Args:
         votes: rows of `comparison.fused` of one subject.
     """
-    said = []
+    pairs = []
     for vote in votes:
-        rule = max(RULES, key=lambda name: vote[name].value)
-        place = f"at {vote['ratio']:g}x, layers kept: {vote['layers']}, {_and([rule])} stands at {vote[rule]:.0%}"
-        if vote[rule].value < WELL:
-            place += f", the best single score, {_and([vote['best']])}, at {vote['single']:.0%}"
-        said.append(place)
-    well = [vote["ratio"] for vote in votes if max(vote[rule].value for rule in RULES) >= WELL]
-    sure = [vote["ratio"] for vote in votes if max(vote[rule].low for rule in RULES) >= WELL]
+        rules = [rule for rule in RULES if isinstance(vote.get(rule), Interval)]  # Kemeny's is for few layers alone
+        pairs.append((vote, max(rules, key=lambda rule: vote[rule].value)))
+    said = [
+        f"at {vote['ratio']:g}x, {vote['layers']} layers or {vote['choices']:,} choices, {_and([rule])} "
+        f"{vote[rule]:.0%} beside {_and([vote['best']])} {vote['single']:.0%}"
+        for vote, rule in pairs
+    ]
+    well = [vote["ratio"] for vote, rule in pairs if vote[rule].value >= WELL]
+    sure = [vote["ratio"] for vote, rule in pairs if vote[rule].low >= WELL]
+    beaten = [vote["ratio"] for vote, rule in pairs if vote[rule].value < vote["single"].value]
     return (
-        f"The best of the votes, known only afterwards, stands at {WELL:.0%} or above at {_ratios(well)}, and with "
-        f"its whole interval at {_ratios(sure)}: {'; '.join(said)}."
+        f"The best of the votes stands at {WELL:.0%} or above at {_ratios(well)}, and with its whole interval at "
+        f"{_ratios(sure)}; the best single score is above it at {_ratios(beaten)}. Both of them: {'; '.join(said)}."
     )
 
 
@@ -313,9 +328,9 @@ def depth_need(truth: GroundTruth) -> str:
     else:
         verdict = "Whether this model needs its depth is within the noise of these reviews"
     return (
-        f"{verdict}: half of its layers, chosen blindly, lose {100 * loss.value:.1f} points of accuracy on average (95 "
-        f"% interval {100 * loss.low:+.1f} to {100 * loss.high:+.1f}); the best half loses {100 * best.value:.1f} "
-        f"({100 * best.low:+.1f} to {100 * best.high:+.1f}) on the reviews on which it is the best."
+        f"{verdict}: with half of its layers, chosen blindly, its accuracy changes by {_signed(_minus(loss))} points "
+        f"on average, the 95 % interval in brackets; with the best half by {_signed(_minus(best))}, on the reviews on "
+        "which it is the best."
     )
 
 
@@ -456,6 +471,11 @@ def anew_story(result: Recommender) -> str:
     )
 
 
+def of_each(said: dict[str, str]) -> str:
+    """A list in Markdown: of each study, subject or run what is said of it."""
+    return "\n".join(f"- **{name}.** {words}" for name, words in said.items()) or "None of these studies measured it."
+
+
 def _and(names: list) -> str:
     return _list([str(name).replace("_", " ") for name in names] or ["none"])
 
@@ -471,6 +491,10 @@ def _ratios(ratios: list) -> str:
 
 def _signed(found: Interval) -> str:
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def _minus(found: Interval) -> Interval:
+    return Interval(value=-found.value, low=-found.high, high=-found.low, n=found.n)
 
 
 def _points(found: Interval) -> str:
