@@ -242,10 +242,10 @@ def expert_story(truth: GroundTruth) -> str:
         return "No expert gave an opinion in this build, so there is nothing to measure."
     row, exact = truth.ranked.index("expert"), truth.ranked.index("shapley_value")
     tau, low, high = (m[row][exact] for m in (truth.agreement, truth.agreement_low, truth.agreement_high))
-    told = "more than chance" if low > 0 else "less than chance" if high < 0 else "nothing that chance would not"
+    side = "lies above zero" if low > 0 else "lies below zero" if high < 0 else "includes zero, which tells nothing"
     return (
-        f"Kendall's tau of the expert's ranking with the exact Shapley values is {tau:.2f} (95 % interval {low:.2f} to "
-        f"{high:.2f}): it tells {told}."
+        f"Kendall's tau of the expert's ranking with the exact Shapley values is {tau:.2f}; its 95 % interval over "
+        f"examples, {low:.2f} to {high:.2f}, {side}."
     )
 
 
