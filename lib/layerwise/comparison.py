@@ -35,7 +35,7 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
                 "million parameters": round(trained.model.parameters / 1e6, 1),
                 "data": trained.data.source,
                 "reviews": sum(split.reviews for split in trained.data.splits.values()),
-                "last stage": max(first),
+                "last stage": int(max(first)[0]),
                 "scored on": _examples(first, "2_core_importance"),
                 "graded on": _examples(first, "5_ground_truth"),
                 "tested on": trained.test.accuracy.n,
