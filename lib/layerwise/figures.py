@@ -576,8 +576,8 @@ def _smaller(
 
 def _grid(panels: int, width: float, height: float, **options) -> tuple[Figure, Sequence[Axes]]:
     """A figure of so many panels of a size in inches, up to three in a row."""
-    columns = min(panels, 3)
-    rows = ceil(panels / columns)
+    rows = ceil(panels / 3)
+    columns = ceil(panels / rows)
     size = max(7, columns * width), rows * height
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
     for empty in axes.flat[panels:]:
