@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from papermill import inspect_notebook
 
-from layerwise import interactions
+from layerwise import interactions, sources
 from layerwise.errors import InputError
 from layerwise.parameters import load_profile
 from layerwise.reviews import prepare
@@ -26,6 +26,7 @@ try:
     # Once for all subjects and seeds, and before any of them: data that cannot be used must not touch what was made.
     prepare(RUNS[0])
     interactions.prepare(RUNS[0])
+    WARM_UP = [str(sources.local("warm_up", run.warm_up, "null")) for run in RUNS if run.warm_up]
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
 except OSError as error:
@@ -131,6 +132,7 @@ rule training:
     input:
         modules("notebooks/1_training.ipynb"),
         f"{ROOT}/reviews/quality.json",
+        WARM_UP,
         notebook=ancient("notebooks/1_training.ipynb"),
     output:
         notebook=f"{RUN}/1_training.ipynb",

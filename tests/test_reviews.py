@@ -2,13 +2,14 @@ import hashlib
 import json
 import os
 
+import pandas as pd
 import pytest
 from conftest import make_reviews, write
 
 from layerwise import assets, reviews, sources
 from layerwise.errors import InputError
 from layerwise.parameters import SPLITS, Parameters
-from layerwise.reviews import load, prepare
+from layerwise.reviews import load, prepare, unlabelled
 
 
 def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters:
@@ -119,6 +120,47 @@ def test_many_reviews_fit_into_little_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MEMORY_LIMIT", "80MB")
     report = prepare(parameters_for(tmp_path, source=str(file), max_characters=2000))
     assert sum(split.reviews for split in report.splits.values()) == report.filters[-1].left > 90_000
+
+
+def test_texts_without_labels_are_each_there_once_and_none_is_of_another_split_than_train_or_on_its_products(tmp_path):
+    labelled = make_reviews(400)
+    parameters = parameters_for(tmp_path, labelled)
+    prepare(parameters)
+    splits = {split: load(parameters, split) for split in SPLITS}
+    held_out = {product for split in SPLITS[1:] for product in splits[split]["product"]}
+    new = pd.DataFrame(
+        {
+            "text": [f"another one, the {i}th of them" for i in range(60)],
+            "parent_asin": [*sorted(held_out)[:20], *["C0001"] * 20, *splits["train"]["product"][:20]],
+        }
+    )
+    again = labelled[["text", "parent_asin"]].assign(parent_asin="C0002")  # the same texts, under another product
+    odd = pd.DataFrame({"text": [None, "short", "long " * 300, new["text"][30].upper()], "parent_asin": "C0003"})
+    more = write(pd.concat([new, again, odd]), tmp_path / "more.csv")
+    texts, report = unlabelled(parameters.model_copy(update={"warm_up": more}))
+    assert set(texts["text"]) == {*new["text"][20:], *splits["train"]["text"]}
+    assert len(texts) == report.texts == report.filters[-1].left and report.rows == 464
+    assert [step.dropped for step in report.filters] == [1, 1, 1, 1, 400 - len(splits["train"]), 20]
+
+
+@pytest.mark.parametrize(
+    ("frame", "complaint"),
+    [
+        (make_reviews().drop(columns="text"), "more.csv has no column 'text'; its columns are rating, parent_asin"),
+        (
+            make_reviews().assign(text="short"),
+            "no text to warm up on, of 200 were left out 200 as under",
+        ),
+        (None, "there is no file '.*more.csv'; warm_up is null, or a .parquet, .csv or .jsonl file"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_refused_in_one_sentence(tmp_path, frame, complaint):
+    parameters = parameters_for(tmp_path, make_reviews(400))
+    prepare(parameters)
+    more = str(tmp_path / "more.csv") if frame is None else write(frame, tmp_path / "more.csv")
+    with pytest.raises(InputError, match=complaint) as caught:
+        unlabelled(parameters.model_copy(update={"warm_up": more}))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from conftest import inputs_of, make_batch, make_model, make_reviews
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     Trainer,
     TrainerCallback,
@@ -243,6 +244,50 @@ def test_the_loss_of_healing_is_what_is_written_by_hand(tmp_path):
     torch.testing.assert_close(found, by_hand)
     whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1, 2, 3])
     assert whole.compute_loss(teacher, batch).item() == pytest.approx(0, abs=1e-6)  # nothing is left to learn
+
+
+def warm(build, **changes):
+    """A classifier that was warmed up on its own training texts, and what it was given."""
+    model, (_, task, train, validation, parameters, sha256) = build()
+    parameters = parameters.model_copy(update={"warm_up_epochs": 1, "learning_rate": 1e-2} | changes)
+    given = (tokenizer_of(task), train, validation, parameters, sha256)
+    training.warm_up(model, *given)
+    return model, given
+
+
+def test_a_warmed_up_classifier_has_the_encoder_that_fills_in_masked_words_and_the_head_that_it_had(setting):
+    parameters, build = setting
+    cold, _ = build()
+    model, (tokenizer, _, validation, *_) = warm(build, warm_up_epochs=30)
+    head = {name: weight for name, weight in model.state_dict().items() if name.startswith("classifier")}
+    assert head and all(torch.equal(weight, cold.state_dict()[name]) for name, weight in head.items())
+    (folder,) = parameters.run_dir.glob(f"{training.SMALLER}/*/model")
+    reader = AutoModelForMaskedLM.from_pretrained(folder)
+    for name, weight in model.base_model.state_dict().items():
+        assert torch.equal(weight, reader.base_model.state_dict()[name]), name
+        assert not torch.equal(weight, cold.base_model.state_dict()[name]), name
+
+    for text in validation["input_ids"]:  # "... bought number ... last year"
+        masked = torch.tensor([[*text[:-2], tokenizer.mask_token_id, text[-1]]])
+        with torch.no_grad():
+            assert reader(masked).logits[0, -2].argmax() == text[-2] != tokenizer.mask_token_id
+
+
+def test_a_warm_up_that_was_made_before_a_kill_is_not_made_again(setting, monkeypatch):
+    _, build = setting
+    first, _ = warm(build)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is made again"))
+        second, _ = warm(build)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+
+
+def test_what_reads_only_forwards_cannot_warm_up_on_masked_words(setting):
+    _, build = setting
+    _, given = warm(build)
+    with pytest.raises(InputError, match="a gpt2 does not guess masked words, so it cannot warm up: set warm_up to nu"):
+        training.warm_up(make_model("gpt2"), *given)
 
 
 def test_what_was_learned_before_a_kill_is_not_learned_again(setting, monkeypatch):

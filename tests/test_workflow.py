@@ -338,6 +338,7 @@ def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path
     [
         ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
+        ("warm_up=nowhere.csv", "InputError: there is no file 'nowhere.csv'; warm_up is null, or a .parquet, .csv or"),
         ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
         ("ratios=[0.5]", "InputError: parameter 'ratios.0': input should be greater than 1, not 0.5"),
         ("interactions=nowhere.csv", "InputError: there is no file 'nowhere.csv'; interactions is movielens, hub, or"),
@@ -391,6 +392,7 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
 def test_a_changed_source_trains_anew(project):
     make_reviews().to_csv(project / "mine.csv")
     assert planned(project, "source=mine.csv", "reviews=null") >= {"training", "core_importance", "book"}
+    assert planned(project, "warm_up=mine.csv") == {"training", "core_importance", *LATER}
 
 
 def test_a_runs_folder_that_cannot_be_written_is_named(project):

@@ -105,11 +105,12 @@ def save(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Pat
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, reviews: Dataset) -> Dataset:
-    """The reviews as columns input_ids, labels and length, cut to the tokenizer's greatest length."""
+    """Texts as columns input_ids, length and, if they have any, labels, cut to the tokenizer's greatest length."""
 
     def encode(rows: dict) -> dict:
         ids = tokenizer(rows["text"], truncation=True)["input_ids"]
-        return {"input_ids": ids, "labels": rows["label"], "length": [len(i) for i in ids]}
+        labels = {"labels": rows["label"]} if "label" in rows else {}
+        return {"input_ids": ids, **labels, "length": [len(i) for i in ids]}
 
     return reviews.map(encode, batched=True, remove_columns=reviews.column_names)
 

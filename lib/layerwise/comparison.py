@@ -10,7 +10,7 @@ from layerwise.fusion import RULES, thirds
 from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
 from layerwise.recorded import Runs
-from layerwise.results import Graded, Interval, Recommender, Tested, over_seeds, taus
+from layerwise.results import Graded, Interval, Recommender, Tested, TrainingResult, over_seeds, taus
 
 # Of the parameters that training depends on, those of any model, and those that only one from scratch has.
 OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size", "bf16")
@@ -178,21 +178,18 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
         if len(ways) < 2:
             continue
         names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
-        settings = {study: trained[0].provenance.parameters for _, study, trained in ways}
-        differ = [name for name in names if len({one.get(name) for one in settings.values()}) > 1]
+        settings = {study: _settings(trained[0], names) for _, study, trained in ways}
+        differ = [name for name in settings[ways[0][1]] if len({one[name] for one in settings.values()}) > 1]
         cheapest = None
         for hours, study, trained in sorted(ways, key=lambda way: way[0]):
             accuracy = over_seeds([result.validation.accuracy for result in trained])
             cheapest = cheapest or accuracy
-            own = ((name, settings[study].get(name)) for name in differ)
             apart = accuracy.low > cheapest.high or accuracy.high < cheapest.low
             rows.append(
                 {
                     "subject": subject,
                     "study": study,
-                    "settings": ", ".join(
-                        f"{name.replace('_', ' ')} {'all' if value is None else value}" for name, value in own
-                    ),
+                    "settings": ", ".join(f"{name} {settings[study][name]}" for name in differ),
                     "seeds": len(trained),
                     "validation": f"{accuracy:.1%}",
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
@@ -297,6 +294,15 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
             else:
                 parts.append(f"![{heading}]({content})" if content.endswith(".png") else content)
     return "\n\n".join([*parts, "---", foot]) + "\n"
+
+
+def _settings(trained: TrainingResult, names: tuple[str, ...]) -> dict[str, str]:
+    """How a model was trained, as a reader says it."""
+    values = ((name, trained.provenance.parameters.get(name)) for name in names)
+    warm_up = f"on {trained.warm_up.texts:,} texts" if trained.warm_up else "none"
+    return {name.replace("_", " "): "all" if value is None else f"{value}" for name, value in values} | {
+        "warm-up": warm_up
+    }
 
 
 def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:

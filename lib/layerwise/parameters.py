@@ -92,6 +92,10 @@ class Parameters(BaseModel):
     batch_size: int = Field(32, ge=1, description="reviews a step and device")
     patience: int = Field(3, ge=1, description="evaluations without a better accuracy before training stops")
     bf16: bool = Field(False, description="train in bfloat16 mixed precision")
+    warm_up: str | None = Field(
+        None, min_length=1, description="file of texts without labels, whose masked words are learned first"
+    )
+    warm_up_epochs: int = Field(1, ge=1, description="passes over these texts")
 
     analysis_reviews: int | None = Field(None, ge=10, description="score so many reviews; null takes the whole split")
     sanity_reviews: int = Field(32, ge=10, description="so many of them score models whose right answer is known")

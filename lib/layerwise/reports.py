@@ -45,6 +45,14 @@ class QualityReport(Report):
     splits: dict[str, SplitSize]
 
 
+class UnlabelledReport(Report):
+    """Texts without labels: `rows` as they came, `filters` that left `texts` of them."""
+
+    rows: int
+    filters: list[Filter]
+    texts: int
+
+
 class InteractionReport(Report):
     """What the interactions are like: `rows` as they came, the rest after cleaning.
 

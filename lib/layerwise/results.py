@@ -18,7 +18,7 @@ from scipy import stats
 
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters, project_path
-from layerwise.reports import InteractionReport, QualityReport
+from layerwise.reports import InteractionReport, QualityReport, UnlabelledReport
 
 CONFIDENCE = 0.95
 MARGIN = 0.01  # of accuracy: a smaller loss hardly matters, and a model that loses less is not inferior
@@ -72,10 +72,12 @@ class Score(BaseModel):
 
 
 class TrainingResult(BaseModel):
-    """Stage 1. `difference` is the model's accuracy less the linear baseline's on the same test reviews."""
+    """Stage 1. `difference` is the model's accuracy less the linear baseline's on the same test reviews, `warm_up` the
+    texts whose masked words were learned first."""
 
     stage: Literal["1_training"] = "1_training"
     data: QualityReport
+    warm_up: UnlabelledReport | None = None
     model: Model
     history: list[dict]
     train: Score

@@ -10,7 +10,7 @@ from datasets import Dataset
 from layerwise import assets, sources
 from layerwise.errors import InputError
 from layerwise.parameters import DATA_PARAMETERS, SPLITS, Parameters
-from layerwise.reports import Filter, QualityReport, SplitSize
+from layerwise.reports import Filter, QualityReport, SplitSize, UnlabelledReport
 from layerwise.sources import quoted, sha256
 
 HUB = f"{sources.AMAZON}/raw/review_categories/Electronics.jsonl"
@@ -75,6 +75,27 @@ def report(parameters: Parameters) -> QualityReport:
     return QualityReport.model_validate_json(file.read_text())
 
 
+def unlabelled(parameters: Parameters) -> tuple[Dataset, UnlabelledReport]:
+    """The texts of the file `warm_up`, a column, cleaned as the prepared reviews are, and what was left out of them.
+
+    They may be those of the training split again. What stands in another split is left out, and so is every text on one
+    of its products.
+
+    Raises:
+        InputError: there is no such file, or it holds no text that may be used.
+    """
+    folder = parameters.run_dir / "unlabelled"
+    made = sources.once(
+        UnlabelledReport,
+        folder,
+        lambda: sources.local("warm_up", parameters.warm_up, "null"),
+        parameters.model_dump(include={"text_column", "product_column", "min_characters", "max_characters"})
+        | {"reviews_sha256": report(parameters).sha256, "code_sha256": sha256(Path(__file__), Path(sources.__file__))},
+        lambda file: _prepare_unlabelled(parameters, file, folder),
+    )
+    return Dataset.from_parquet(str(folder / "texts.parquet"), cache_dir=str(folder / "arrow")), made
+
+
 def _fetch(source: str, folder: Path) -> Path:
     """The local file of a source."""
     if source == "embedded":
@@ -105,6 +126,34 @@ def _prepare(parameters: Parameters, file: Path, folder: Path) -> dict:
         }
 
 
+def _prepare_unlabelled(parameters: Parameters, file: Path, folder: Path) -> dict:
+    """Writes the texts; returns what the report says of them."""
+    others = [f"'{quoted(parameters.reviews_dir / split)}.parquet'" for split in SPLITS if split != "train"]
+    with sources.reading(file, "texts", folder) as (db, _):
+        source, product, _ = _columns(db, file, parameters, ("text_column", "product_column"))
+        db.execute(f"create table other as select text, product from read_parquet([{', '.join(others)}])")
+        db.execute(f"""
+            create table clean as
+            select row_number() over () as number, {_plain(_name(parameters.text_column) + "::varchar")} as text,
+                   {product} as product
+            from {source}""")
+        (rows,) = db.execute("select count(*) from clean").fetchone()
+        rules = {
+            "no text": "text is null",
+            **_of_length(parameters),
+            **_SEEN,
+            "text of another split than train": f"{_KEY} in (select {_KEY} from other)",
+            "product of another split than train": "product in (select product from other)",
+        }
+        filters = sources.drop(db, "clean", rules)
+        if not filters[-1].left:
+            dropped = ", ".join(f"{step.dropped:,} as {step.name}" for step in filters if step.dropped)
+            raise InputError(f"{file.name} holds no text to warm up on, of {rows:,} were left out {dropped or 'none'}")
+        written = folder / "texts.parquet"
+        db.execute(f"copy (select text from clean order by md5(text)) to '{quoted(written)}' (format parquet)")
+        return {"rows": rows, "filters": filters, "texts": filters[-1].left, "sha256": sha256(written)}
+
+
 def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> None:
     """The table `raw` (number, text, rating, product, year, negative, positive) of the sentences or of any file.
 
@@ -119,14 +168,7 @@ def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> 
             from read_csv('{quoted(file)}', delim = '\t', header = false, quote = '', escape = '',
                           columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
         return
-    source, columns = sources.table(db, file)
-    named = {name: getattr(parameters, name) for name in ("text_column", "rating_column", "product_column")}
-    for parameter, column in named.items():
-        if column and column not in columns:
-            raise InputError(
-                f"{file.name} has no column {column!r}; its columns are {', '.join(columns)}: set {parameter!r}"
-            )
-    product = parameters.product_column or next((name for name in ("parent_asin", "asin") if name in columns), None)
+    source, product, columns = _columns(db, file, parameters, ("text_column", "rating_column", "product_column"))
     year = "year(make_timestamp(timestamp::bigint * 1000))" if "timestamp" in columns else "null"
     rating, words = _name(parameters.rating_column), isinstance(parameters.negative, str)
     if not words:
@@ -148,9 +190,24 @@ def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> 
         create table raw as
         select row_number() over () as number, {_name(parameters.text_column)}::varchar as text,
                {f"{rating}::varchar" if words else _halves(number)} as rating,
-               {_name(product) if product else "null"}::varchar as product, {year}::int as year,
+               {product} as product, {year}::int as year,
                {negative} as negative, {positive} as positive
         from {source}""")
+
+
+def _columns(
+    db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters, wanted: tuple[str, ...]
+) -> tuple[str, str, list[str]]:
+    """SQL that reads a file and SQL of its product, once the columns that these parameters name are there; and all."""
+    source, columns = sources.table(db, file)
+    for parameter in wanted:
+        column = getattr(parameters, parameter)
+        if column and column not in columns:
+            raise InputError(
+                f"{file.name} has no column {column!r}; its columns are {', '.join(columns)}: set {parameter!r}"
+            )
+    product = parameters.product_column or next((name for name in ("parent_asin", "asin") if name in columns), None)
+    return source, f"{_name(product) if product else 'null'}::varchar", [*columns]
 
 
 def _halves(number: str) -> str:
@@ -193,23 +250,30 @@ def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
 
 # Two texts are the same when their letters and digits are.
 _KEY = "md5(regexp_replace(lower(text), '[^\\p{L}\\p{N}]+', ' ', 'g'))"
+_SEEN = {"text seen before": f"number not in (select min(number) from clean group by {_KEY})"}
 
 
 def _clean(db: duckdb.DuckDBPyConnection, parameters: Parameters) -> list[Filter]:
     """The table `clean`: markup removed, then one filter after the other, each counted."""
-    db.execute(f"create macro plain(text) as {_plain('text')}")
-    db.execute("""
+    db.execute(f"""
         create table clean as
-        select number, plain(text) as text, product,
+        select number, {_plain("text")} as text, product,
                case when negative then 0 when positive then 1 end as label, rating from raw""")
     rules = {
         "no text or no rating": "text is null or rating is null",
         "neutral rating": "label is null",
-        f"under {parameters.min_characters} characters": f"length(text) < {parameters.min_characters}",
-        f"over {parameters.max_characters} characters": f"length(text) > {parameters.max_characters}",
-        "text seen before": f"number not in (select min(number) from clean group by {_KEY})",
+        **_of_length(parameters),
+        **_SEEN,
     }
     return sources.drop(db, "clean", rules)
+
+
+def _of_length(parameters: Parameters) -> dict[str, str]:
+    """Rules that drop what is too short or too long from the table `clean`."""
+    return {
+        f"under {parameters.min_characters} characters": f"length(text) < {parameters.min_characters}",
+        f"over {parameters.max_characters} characters": f"length(text) > {parameters.max_characters}",
+    }
 
 
 def _plain(text: str) -> str:

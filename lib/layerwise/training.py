@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModelForMaskedLM,
+    DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
@@ -36,6 +39,7 @@ from layerwise.terminal import progress
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
 TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
 TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
+MASKED = 0.15  # of the tokens, to be guessed in a warm-up
 SMALLER = "smaller"  # folder of a run in which smaller models wait until the stage is done
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
@@ -45,14 +49,14 @@ class Task(NamedTuple):
 
     Attributes:
         trainer: makes a Trainer that learns from labels, with its collator and metrics.
-        distillation: makes one that learns from a teacher (`Distillation`), with the same.
+        distillation: makes one that learns from a teacher (`Distillation`), with the same; None if nothing does.
         metric: the one that is largest for the best weights.
         labels: names of the inputs that are no input of the model but what its output is measured by.
         gain: what a prediction gains: for a classifier, whether it is right.
     """
 
     trainer: Callable[..., Trainer]
-    distillation: Callable[..., "Distillation"]
+    distillation: Callable[..., "Distillation"] | None
     metric: str
     labels: tuple[str, ...] = ("labels",)
     gain: subsets.Gain = subsets.right
@@ -69,6 +73,45 @@ def classification(tokenizer: PreTrainedTokenizerBase) -> Task:
     """To give texts one of several labels; the best weights are the most accurate ones."""
     options = {"data_collator": DataCollatorWithPadding(tokenizer), "compute_metrics": _accuracy}
     return Task(partial(Trainer, **options), partial(Distillation, **options), "accuracy")
+
+
+def masked_words(tokenizer: PreTrainedTokenizerBase) -> Task:
+    """To guess the 15 % of tokens that were masked (Devlin et al., 2019); the best weights have the lowest loss."""
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED)
+    return Task(partial(Trainer, data_collator=collator), None, "loss")
+
+
+def warm_up(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Dataset,
+    validation: Dataset,
+    parameters: Parameters,
+    data_sha256: str,
+) -> None:
+    """The layers and embeddings of a classifier learn masked words, `warm_up_epochs` times over the texts, in place.
+
+    What they learned before the run was killed is not learned again, until `discard_smaller` is called.
+
+    Args:
+        texts, validation: as `classifier.tokenize` cut them; labels are not looked at.
+        data_sha256: of what they were made of.
+
+    Raises:
+        InputError: the model is not one that guesses masked words, or the checkpoints cannot be written.
+    """
+    if type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING or tokenizer.mask_token is None:
+        raise InputError(
+            f"a {model.config.model_type} does not guess masked words, so it cannot warm up: set warm_up to null"
+        )
+    reader = AutoModelForMaskedLM.from_config(model.config)
+    reader.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a classifier may have a pooler
+    recipe = parameters.model_copy(update={"epochs": parameters.warm_up_epochs})
+    digest = _fingerprint(reader, recipe, data_sha256, "warm-up")
+    task = masked_words(tokenizer)
+    texts, validation = (split.select_columns(["input_ids", "length"]) for split in (texts, validation))
+    reader = _once(task.trainer, task, digest, reader, texts, validation, recipe)
+    model.base_model.load_state_dict(reader.base_model.state_dict(), strict=False)
 
 
 def train(
