@@ -55,8 +55,14 @@ class KillAt(TrainerCallback):
             raise Killed
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(setting, monkeypatch):
-    parameters, build = setting
+@pytest.mark.parametrize("layer_drop", [0.0, 0.5])
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(setting, monkeypatch, layer_drop):
+    parameters, build_plain = setting
+
+    def build():
+        model, (*others, plain, sha256) = build_plain()
+        return model, (*others, plain.model_copy(update={"layer_drop": layer_drop}), sha256)
+
     whole, arguments = build()
     expected = training.train(*arguments)
 
@@ -103,6 +109,25 @@ def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, mon
     )
     training.train(*others, other, data_sha256)
     assert min(steps) == 1
+
+
+def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_of_evaluation(setting):
+    _, build = setting
+    model, (*others, parameters, sha256) = build()
+    computed = {True: [0, 0], False: [0, 0]}
+    passes = {True: 0, False: 0}
+    for i, layer in enumerate(LayerwiseAdapter(model).layers):
+        layer.attention.register_forward_pre_hook(
+            lambda m, _, i=i: computed[m.training].__setitem__(i, computed[m.training][i] + 1)
+        )
+    model.register_forward_pre_hook(lambda m, _: passes.__setitem__(m.training, passes[m.training] + 1))
+    training.train(
+        model, *others[1:], parameters.model_copy(update={"layer_drop": 0.25, "epochs": 20, "patience": 20}), sha256
+    )
+    assert passes[True] > 100 and computed[False] == [passes[False]] * 2
+    for times in computed[True]:
+        assert times / passes[True] == pytest.approx(0.75, abs=0.12)
+    assert computed[True][0] != computed[True][1]  # each for itself
 
 
 def test_the_weights_that_are_left_are_those_of_the_best_validation_accuracy(setting):

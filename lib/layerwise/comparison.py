@@ -9,11 +9,12 @@ from pydantic import BaseModel
 from layerwise.fusion import RULES, thirds
 from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
+from layerwise.parameters import Parameters
 from layerwise.recorded import Runs
 from layerwise.results import Graded, Interval, Recommender, Tested, TrainingResult, over_seeds, taus
 
 # Of the parameters that training depends on, those of any model, and those that only one from scratch has.
-OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size", "bf16")
+OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size", "layer_drop", "bf16")
 OF_SCRATCH = ("layers", "hidden_size", "heads", "vocabulary_size", "dropout")
 
 
@@ -297,12 +298,10 @@ def markdown(title: str, sections: dict[str, list[str | pd.DataFrame]], foot: st
 
 
 def _settings(trained: TrainingResult, names: tuple[str, ...]) -> dict[str, str]:
-    """How a model was trained, as a reader says it."""
-    values = ((name, trained.provenance.parameters.get(name)) for name in names)
-    warm_up = f"on {trained.warm_up.texts:,} texts" if trained.warm_up else "none"
-    return {name.replace("_", " "): "all" if value is None else f"{value}" for name, value in values} | {
-        "warm-up": warm_up
-    }
+    """How a model was trained, in words; what there was no parameter for yet was as it is by default."""
+    set_to = {name: field.default for name, field in Parameters.model_fields.items()} | trained.provenance.parameters
+    said = {name.replace("_", " "): "all" if set_to[name] is None else f"{set_to[name]}" for name in names}
+    return said | {"warm-up": f"on {trained.warm_up.texts:,} texts" if trained.warm_up else "none"}
 
 
 def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:

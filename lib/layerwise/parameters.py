@@ -84,6 +84,7 @@ class Parameters(BaseModel):
     vocabulary_size: int = Field(4000, ge=100, le=200_000, description="subwords of the model from scratch")
     dropout: float = Field(0.3, ge=0, lt=1, description="of the model from scratch")
     max_length: int = Field(64, ge=8, le=8192, description="tokens a review; longer ones are cut")
+    layer_drop: float = Field(0.0, ge=0, lt=1, description="chance of each layer to be left out of a training step")
 
     epochs: int | None = Field(None, ge=1, description="at most; null takes 8 from scratch, 3 pretrained")
     learning_rate: float | None = Field(

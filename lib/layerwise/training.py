@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -141,6 +142,8 @@ def train(
     """
     folder = parameters.run_dir / "checkpoints" / _fingerprint(model, parameters, data_sha256)
     callbacks = [EarlyStoppingCallback(parameters.patience), GradientCourse()]
+    if parameters.layer_drop:
+        callbacks.append(LayerDrop(parameters.layer_drop))
     history = _fit(task.trainer, task, folder, model, train, validation, parameters, callbacks)
     shutil.rmtree(folder.parent)
     return history
@@ -339,6 +342,27 @@ class GradientCourse(TrainerCallback):
     def on_log(self, args, state, control, logs, **kwargs):
         if "grad_norm" in logs:  # the norm of the whole model before clipping, which scaled every layer alike
             state.log_history[-1]["layer_gradient_norms"] = (self._shares * logs["grad_norm"]).tolist()
+
+
+class LayerDrop(TrainerCallback):
+    """Leaves each layer out of a step with this chance, so that the others learn to do without it (Fan et al., 2020).
+
+    Every layer is there when the model is evaluated.
+    """
+
+    def __init__(self, chance: float):
+        self._chance = chance
+        self._step = ExitStack()
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self._adapter = LayerwiseAdapter(model)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        dropped = torch.rand(len(self._adapter)) < self._chance  # its state is part of each checkpoint
+        self._step.enter_context(self._adapter.bypass(dropped.nonzero().flatten().tolist()))
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._step.close()
 
 
 class TerminalProgress(TrainerCallback):
