@@ -8,16 +8,20 @@ import ast
 import hashlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import yaml
 from papermill import inspect_notebook
 
-from layerwise import interactions, sources
+from layerwise import interactions
 from layerwise.errors import InputError
 from layerwise.parameters import load_profile
-from layerwise.reviews import prepare
+from layerwise.reviews import prepare, unlabelled
+
+# Stages call programs of the environment that this runs in, whether or not the shell knows it.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 try:
     RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
@@ -26,7 +30,9 @@ try:
     # Once for all subjects and seeds, and before any of them: data that cannot be used must not touch what was made.
     prepare(RUNS[0])
     interactions.prepare(RUNS[0])
-    WARM_UP = [str(sources.local("warm_up", run.warm_up, "null")) for run in RUNS if run.warm_up]
+    for run in RUNS:
+        if run.warm_up:
+            unlabelled(run)
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
 except OSError as error:
@@ -51,11 +57,15 @@ EXPERT = RUNS[0].expert_model and [bool(os.environ.get("OPENAI_API_KEY")), RUNS[
 THREADS = max(1, workflow.cores // len(RUNS))
 
 
+def run_of(wildcards):
+    """The run of a subject and a seed; the first for what there is once."""
+    return next((run for run in RUNS if (run.subject, str(run.seed)) == (*wildcards,)), RUNS[0])
+
+
 def parameters(notebook, wildcards):
     """The parameters of a run that a notebook declares, as papermill takes them; its other parameters do not concern it."""
-    run = next((r for r in RUNS if (r.subject, str(r.seed)) == (*wildcards,)), RUNS[0])
-    declared = set(inspect_notebook(f"notebooks/{notebook}.ipynb"))
-    return yaml.safe_dump(run.model_dump(include=declared), default_flow_style=True, width=float("inf"))
+    said = run_of(wildcards).model_dump(include=set(inspect_notebook(f"notebooks/{notebook}.ipynb")))
+    return yaml.safe_dump(said, default_flow_style=True, width=float("inf"))
 
 
 def code(notebook):
@@ -132,7 +142,7 @@ rule training:
     input:
         modules("notebooks/1_training.ipynb"),
         f"{ROOT}/reviews/quality.json",
-        WARM_UP,
+        lambda wildcards: [f"{RUN}/unlabelled/quality.json".format(**wildcards)] if run_of(wildcards).warm_up else [],
         notebook=ancient("notebooks/1_training.ipynb"),
     output:
         notebook=f"{RUN}/1_training.ipynb",

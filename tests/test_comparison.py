@@ -66,6 +66,18 @@ def test_the_compressed_accuracy_beside_a_claim_is_that_of_the_recorded_candidat
         assert found.value == pytest.approx(sum(mine) / len(mine)) and found.seeds == len(mine) == 3
 
 
+def test_a_ratio_that_was_not_reached_is_set_beside_no_claim_about_it():
+    key = ("scratch", 0)
+    stages = recorded.studies(["compression"])["compression"][key]
+    found = {e.claim for e in claims.beside("it", {key: stages})}
+    result = stages["6_compression"].model_copy(deep=True)
+    for plan in result.plans:
+        plan.reached = plan.ratio - 0.01
+    left = {e.claim for e in claims.beside("it", {key: stages | {"6_compression": result}})}
+    assert found - left and all(name.startswith("accuracy at") for name in found - left)
+    assert not {name for name in left if name.startswith("accuracy at")}
+
+
 def test_the_answers_of_a_recorded_study_are_those_of_its_files():
     studies = recorded.studies()
     table = comparison.answers(studies).set_index(["study", "subject"])

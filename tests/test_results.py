@@ -6,6 +6,7 @@ from scipy import stats
 
 from layerwise.fusion import agreement
 from layerwise.results import (
+    ANEW,
     Candidate,
     Compression,
     CoreImportance,
@@ -144,7 +145,7 @@ def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who
         layers_left={"2.0": 2, "9.0": 0},
     )
     assert pruning_story(result) == (
-        "At 2x the model keeps 2 of 4 layers; the lowest perplexity is that of greedy and first, 3.0 times that of the "
+        "At 2x the model keeps 2 of 4 layers; the lowest perplexity is that of greedy and first, 3 times that of the "
         "whole model; higher with intervals apart: best block. Shown to answer better than the commonest label: greedy "
         "and first. Leaving out layers alone does not reach 9.0x."
     )
@@ -183,9 +184,14 @@ def test_the_story_of_the_choice_says_where_it_is_shown_to_help_and_where_not():
     }
     assert choice_story("best_subset", contrasts) == (
         "Before healing it is shown to help at 1.5x and 3x, after healing at none (and to harm at 3x). "
-        "The accuracy of best subset less that of blind choices, in points: "
+        "The accuracy of best subset less that of the blind choices that were healed beside it, in points, with "
+        "intervals that do not hold the luck of those few: "
         "before +2.0 (+1.0 to +3.0) at 1.5x and +3.0 (+2.0 to +4.0) at 3x; "
         "after +0.0 (-1.0 to +1.0) at 1.5x and -2.0 (-3.0 to -1.0) at 3x."
+    )
+    contrasts["3.0"]["choice_before"] = interval(0, 0)
+    assert choice_story("best_subset", contrasts).endswith(
+        "At 3x they kept the same layers, so that nothing is compared."
     )
     assert choice_story("best_subset", {"4.0": contrasts["4.0"]}).startswith(
         "No choice that looks at nothing was healed"
@@ -224,6 +230,11 @@ def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do()
     assert "98.0% at 2x (97.0% to 99.0%)" in kept and kept.endswith("lose less than one point, p below 0.025: 2x.")
     anew, linear = rivals_story(result).split(". Healed")[0], rivals_story(result)
     assert "Shown to be better at 2x, worse at none" in anew and linear.endswith("better at none, worse at 3x.")
+    assert "to guess" not in linear
+    result.candidates.append(candidate(2.0, 1.0, ANEW).model_copy(update={"accuracy": interval(0.45, 0.53)}))
+    assert rivals_story(result).endswith("is not shown to have learned more than to guess: 49.0% at 2x.")
+    result.plans[0].reached = 1.79
+    assert "98.0% at 1.79x (97.0% to 99.0%)" in retention_story(result)
     speed = speed_story(result, 3.0)
     assert (
         "4.0 times as fast in PyTorch and 2.0 times in onnxruntime at a batch of 1" in speed and "8.0 times as" in speed

@@ -134,13 +134,22 @@ def test_texts_without_labels_are_each_there_once_and_none_is_of_another_split_t
             "parent_asin": [*sorted(held_out)[:20], *["C0001"] * 20, *splits["train"]["product"][:20]],
         }
     )
-    again = labelled[["text", "parent_asin"]].assign(parent_asin="C0002")  # the same texts, under another product
+    again = labelled[["text"]].assign(text=labelled["text"] + "!", parent_asin="C0002")  # under another product
     odd = pd.DataFrame({"text": [None, "short", "long " * 300, new["text"][30].upper()], "parent_asin": "C0003"})
     more = write(pd.concat([new, again, odd]), tmp_path / "more.csv")
     texts, report = unlabelled(parameters.model_copy(update={"warm_up": more}))
-    assert set(texts["text"]) == {*new["text"][20:], *splits["train"]["text"]}
+    assert set(texts["text"]) == {*new["text"][20:], *(f"{text}!" for text in splits["train"]["text"])}
     assert len(texts) == report.texts == report.filters[-1].left and report.rows == 464
     assert [step.dropped for step in report.filters] == [1, 1, 1, 1, 400 - len(splits["train"]), 20]
+
+
+def test_products_that_are_numbers_are_the_same_whether_or_not_one_of_them_is_missing(tmp_path):
+    parameters = parameters_for(tmp_path, make_reviews(400).assign(parent_asin=[i // 5 for i in range(400)]))
+    prepare(parameters)
+    held_out = int(load(parameters, "test")["product"][0])
+    new = pd.DataFrame({"text": ["a new text", "another one"], "parent_asin": [held_out, None]})
+    texts, _ = unlabelled(parameters.model_copy(update={"warm_up": write(new, tmp_path / "more.csv")}))
+    assert texts["text"] == ["another one"]
 
 
 @pytest.mark.parametrize(

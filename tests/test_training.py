@@ -298,6 +298,20 @@ def test_a_warmed_up_classifier_has_the_encoder_that_fills_in_masked_words_and_t
             assert reader(masked).logits[0, -2].argmax() == text[-2] != tokenizer.mask_token_id
 
 
+def test_what_is_masked_depends_on_the_batch_and_not_on_what_was_drawn_before_it(setting):
+    _, build = setting
+    _, (_, task, train, *_) = build()
+    mask = training.masked_words(tokenizer_of(task)).trainer.keywords["data_collator"]
+    batches = [train.select_columns(["input_ids"]).select(range(i, i + 32)).to_list() for i in (0, 32)]
+    torch.manual_seed(1)
+    (first, other), drawn = (mask(batch) for batch in batches), torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)  # it has not touched what dropout draws from
+    assert all(torch.equal(value, mask(batches[0])[name]) for name, value in first.items())
+    shares = [float((batch["labels"] != -100).sum() / batch["attention_mask"].sum()) for batch in (first, other)]
+    assert all(0.08 < share < 0.2 for share in shares) and shares[0] != shares[1]
+
+
 def test_a_warm_up_that_was_made_before_a_kill_is_not_made_again(setting, monkeypatch):
     _, build = setting
     first, _ = warm(build)

@@ -338,6 +338,7 @@ def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path
     [
         ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
+        ("warm_up=tests/nbval.cfg", "InputError: cannot tell what nbval.cfg is: its name should end in"),
         ("warm_up=nowhere.csv", "InputError: there is no file 'nowhere.csv'; warm_up is null, or a .parquet, .csv or"),
         ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
         ("ratios=[0.5]", "InputError: parameter 'ratios.0': input should be greater than 1, not 0.5"),
@@ -374,8 +375,14 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
     chapter = (again / "book/own.md").read_text()
     asked = re.search(r'make book PARAMS="(source=reviews.csv [^"]+text_column=[^"]+)"', chapter)[1].replace("\\\n", "")
     target = re.search(r"-- (runs/quick/\S+6_compression.json)", chapter)[1].replace("quick", "smoke")
-    done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null")))
+    pd.read_csv(again / "reviews.csv", sep=";")[["shop", "review_body"]].to_csv(again / "texts.csv")  # nobody rated
+    done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null", "warm_up=texts.csv")))
     assert done.returncode == 0, done.stderr
+    trained = json.loads((again / target).with_name("1_training.json").read_text())
+    splits = {name: split["reviews"] for name, split in trained["data"]["splits"].items()}
+    assert (
+        trained["warm_up"]["texts"] == splits["train"] and trained["provenance"]["parameters"]["warm_up"] == "texts.csv"
+    )
     found = json.loads((again / target).read_text())
     quality = json.loads((again / "runs/smoke/reviews/quality.json").read_text())
     assert quality["ratings"].keys() == {"bad", "good"} and quality["products"] > 10

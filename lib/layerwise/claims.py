@@ -18,11 +18,15 @@ SIX = ("fisher", "gradient", "ablation", "mutual_information", "conductance", "s
 
 
 class Claim(NamedTuple):
-    """A figure that is claimed; `measure` finds its counterpart in the results of one run, or None if there is none."""
+    """A figure that is claimed; `measure` finds its counterpart in the results of one run, or None if there is none.
+
+    `on_test` are those of the model, whole or smaller, on reviews that nothing was learned or chosen from.
+    """
 
     name: str
     said: float
     measure: Callable[[dict[str, BaseModel]], Interval | None]
+    on_test: bool = False
 
 
 def _trained(stages: dict[str, BaseModel], part: str) -> Interval | None:
@@ -40,18 +44,20 @@ def _compressed(stages: dict[str, BaseModel], ratio: float, healed: bool) -> Int
     if "6_compression" not in stages:
         return None
     result = stages["6_compression"]
+    if not any(plan.ratio == ratio <= plan.reached for plan in result.plans):
+        return None
     wanted = (result.choice, ratio, healed)
     return next((c.accuracy for c in result.candidates if (c.name, c.ratio, c.healed) == wanted), None)
 
 
 CLAIMS = (
     Claim("texts that are unique", 0.872, _unique),
-    Claim("accuracy, test", 0.888, partial(_trained, part="test")),
+    Claim("accuracy, test", 0.888, partial(_trained, part="test"), on_test=True),
     Claim("accuracy, validation", 0.887, partial(_trained, part="validation")),
     Claim("accuracy, training", 0.888, partial(_trained, part="train")),
     Claim("accuracy of the baseline", 0.75, partial(_trained, part="baseline")),
     *(
-        Claim(f"accuracy at {ratio}x, {how}", said, partial(_compressed, ratio=ratio, healed=healed))
+        Claim(f"accuracy at {ratio}x, {how}", said, partial(_compressed, ratio=ratio, healed=healed), on_test=True)
         for ratio, said in compression.CLAIMS.items()
         for healed, how in ((False, "as it is"), (True, "healed"))
     ),
@@ -78,3 +84,9 @@ def beside(study: str, runs: Runs) -> list[Tested]:
                     )
                 )
     return found
+
+
+def on_test(tested: list[Tested]) -> list[Tested]:
+    """Those of the model on test reviews: the ones that tell whether it can do what was claimed."""
+    names = {claim.name for claim in CLAIMS if claim.on_test}
+    return [each for each in tested if each.claim in names]

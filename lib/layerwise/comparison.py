@@ -135,11 +135,11 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
     for study, subject, runs in _subjects(studies):
         row = {"study": study, "subject": subject}
         row["accuracy"] = f"{over_seeds([stages['1_training'].test.accuracy for stages in runs]):.1%}"
-        row["less linear"] = f"{over_seeds([stages['1_training'].difference for stages in runs]):+.1%}"
+        row["less linear"] = _points(over_seeds([stages["1_training"].difference for stages in runs]))
         if truths := [stages["5_ground_truth"] for stages in runs if "5_ground_truth" in stages]:
-            row["half, blindly, costs"] = f"{over_seeds([truth.half_by_chance for truth in truths]):.1%}"
-            row["half, at best, costs"] = f"{over_seeds([truth.half_at_best for truth in truths]):.1%}"
-            for column, names in (("best score", METHODS), ("best vote", RULES)):
+            row["half, blindly, costs"] = _points(over_seeds([truth.half_by_chance for truth in truths]))
+            row["half, at best, costs"] = _points(over_seeds([truth.half_at_best for truth in truths]))
+            for column, names in (("best score", METHODS), ("best vote", RULES), ("best control", CONTROLS)):
                 means = {
                     name: over_seeds([truth.summary[name].percentile for truth in truths])
                     for name in names
@@ -157,7 +157,7 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
                     if (candidate.name, candidate.ratio, candidate.healed) == (result.choice, plan.ratio, True)
                 ]
                 if kept:
-                    row[f"kept at {plan.ratio:g}x"] = f"{over_seeds(kept):.1%}"
+                    row[f"kept at {plan.at}"] = f"{over_seeds(kept):.1%}"
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
@@ -195,7 +195,7 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
                     "validation": f"{accuracy:.1%}",
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
                     "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
-                    "test, minus linear": f"{over_seeds([result.difference for result in trained]):+.1%}",
+                    "test, minus linear": _points(over_seeds([result.difference for result in trained])),
                     "hours": f"{hours:.2f}",
                 }
             )
@@ -301,7 +301,12 @@ def _settings(trained: TrainingResult, names: tuple[str, ...]) -> dict[str, str]
     """How a model was trained, in words; what there was no parameter for yet was as it is by default."""
     set_to = {name: field.default for name, field in Parameters.model_fields.items()} | trained.provenance.parameters
     said = {name.replace("_", " "): "all" if set_to[name] is None else f"{set_to[name]}" for name in names}
-    return said | {"warm-up": f"on {trained.warm_up.texts:,} texts" if trained.warm_up else "none"}
+    warm_up = f"{set_to['warm_up_epochs']} x {trained.warm_up.texts:,} texts" if trained.warm_up else "none"
+    return said | {"warm-up": warm_up}
+
+
+def _points(found: Interval) -> str:
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] points"
 
 
 def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:

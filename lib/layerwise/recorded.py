@@ -51,6 +51,15 @@ def once(stage: str) -> dict[str, BaseModel]:
     return {file.parent.name: read(file) for file in sorted(_folder().glob(f"*/{stage}.json"))}
 
 
+def hours() -> float:
+    """How long all recorded stages took together."""
+    found = [
+        *_folder().glob("*/*/seed*/*.json"),
+        *(f for stage in results.ONCE for f in _folder().glob(f"*/{stage}.json")),
+    ]
+    return sum(read(file).provenance.seconds for file in found) / 3600
+
+
 def read(file: Path) -> BaseModel:
     """The result in a file that is named after its stage."""
     return KINDS[file.stem].model_validate_json(file.read_text())

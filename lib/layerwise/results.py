@@ -321,6 +321,11 @@ class Plan(BaseModel):
     trimmed: bool
     reached: float
 
+    @property
+    def at(self) -> str:
+        """The ratio in words: the one that was asked for or, where that cannot be reached, the nearest."""
+        return f"{min(self.ratio, self.reached):.3g}x"
+
 
 class Judgement(BaseModel):
     """A smaller model beside the whole one, on the same test reviews: `retention` is the ratio of their accuracies,
@@ -522,7 +527,7 @@ def describe(model, base_model: str, layers) -> Model:
 def provenance(parameters: Parameters, reviews_sha256: str) -> Provenance:
     """Of the notebook that is running and the parameters that it declares. Paths are reduced to their names."""
     said = parameters.model_dump(exclude_unset=True, exclude={"runs"})
-    for name in {"source", "base_model", "llm", "interactions"} & set(said):
+    for name in {"source", "base_model", "warm_up", "llm", "interactions"} & {n for n, value in said.items() if value}:
         said[name] = said[name].rstrip("/").rsplit("/", 1)[-1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
     return Provenance(

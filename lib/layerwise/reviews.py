@@ -79,7 +79,7 @@ def unlabelled(parameters: Parameters) -> tuple[Dataset, UnlabelledReport]:
     """The texts of the file `warm_up`, a column, cleaned as the prepared reviews are, and what was left out of them.
 
     They may be those of the training split again. What stands in another split is left out, and so is every text on one
-    of its products.
+    of its products, where the file has the column that names them.
 
     Raises:
         InputError: there is no such file, or it holds no text that may be used.
@@ -142,7 +142,7 @@ def _prepare_unlabelled(parameters: Parameters, file: Path, folder: Path) -> dic
             "no text": "text is null",
             **_of_length(parameters),
             **_SEEN,
-            "text of another split than train": f"{_KEY} in (select {_KEY} from other)",
+            "text of another split than train": f"trim({_WORDS}) in (select trim({_WORDS}) from other)",
             "product of another split than train": "product in (select product from other)",
         }
         filters = sources.drop(db, "clean", rules)
@@ -150,6 +150,7 @@ def _prepare_unlabelled(parameters: Parameters, file: Path, folder: Path) -> dic
             dropped = ", ".join(f"{step.dropped:,} as {step.name}" for step in filters if step.dropped)
             raise InputError(f"{file.name} holds no text to warm up on, of {rows:,} were left out {dropped or 'none'}")
         written = folder / "texts.parquet"
+        (folder / "quality.json").unlink(missing_ok=True)  # it speaks of the earlier texts
         db.execute(f"copy (select text from clean order by md5(text)) to '{quoted(written)}' (format parquet)")
         return {"rows": rows, "filters": filters, "texts": filters[-1].left, "sha256": sha256(written)}
 
@@ -207,7 +208,9 @@ def _columns(
                 f"{file.name} has no column {column!r}; its columns are {', '.join(columns)}: set {parameter!r}"
             )
     product = parameters.product_column or next((name for name in ("parent_asin", "asin") if name in columns), None)
-    return source, f"{_name(product) if product else 'null'}::varchar", [*columns]
+    # Whole numbers of which one is missing are read as 13.0, and are to be the same product as 13 elsewhere.
+    name = f"regexp_replace({_name(product)}::varchar, '\\.0$', '')" if product else "null::varchar"
+    return source, name, [*columns]
 
 
 def _halves(number: str) -> str:
@@ -249,7 +252,8 @@ def _describe_source(db: duckdb.DuckDBPyConnection) -> dict:
 
 
 # Two texts are the same when their letters and digits are.
-_KEY = "md5(regexp_replace(lower(text), '[^\\p{L}\\p{N}]+', ' ', 'g'))"
+_WORDS = "regexp_replace(lower(text), '[^\\p{L}\\p{N}]+', ' ', 'g')"
+_KEY = f"md5({_WORDS})"
 _SEEN = {"text seen before": f"number not in (select min(number) from clean group by {_KEY})"}
 
 

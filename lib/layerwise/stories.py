@@ -9,6 +9,7 @@ import pandas as pd
 from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
 from layerwise.results import (
+    ANEW,
     MARGIN,
     AdvancedImportance,
     Compression,
@@ -182,8 +183,9 @@ def claims_story(where: str, tested: list[Tested]) -> str:
     """On which side of what is claimed the measured figures lie."""
     count = Counter(each.verdict for each in tested)
     return (
-        f"Of the {len(tested)} figures of {where}, the interval lies above what is claimed for {count['above']}, below "
-        f"it for {count['below']}, and {count['within']} have it within."
+        f"Of the {len(tested)} accuracies of {where} on test reviews, of whole models and smaller ones, the interval "
+        f"lies above what is claimed for {count['above']}, below it for {count['below']}, and {count['within']} have "
+        "it within."
     )
 
 
@@ -307,9 +309,10 @@ def pruning_story(result: LanguageModel) -> str:
         apart = [way for way, choice in ways.items() if choice.perplexity.low > best.perplexity.high]
         above = [way for way, choice in ways.items() if choice.accuracy.low > result.commonest_label]
         times = best.perplexity.value / result.perplexity_unpruned.value
+        times = f"{times:,.0f}" if times > 100 else f"{times:.2g}"
         sentences.append(
             f"At {ratio:g}x the model keeps {len(best.layers)} of {result.model.layers} layers; the lowest perplexity "
-            f"is that of {_and(top)}, {times:,.{0 if times > 100 else 1}f} times that of the whole model; higher with "
+            f"is that of {_and(top)}, {times} times that of the whole model; higher with "
             f"intervals apart: {_and(apart)}. Shown to answer better than the commonest label: {_and(above)}."
         )
     unreached = [f"{ratio}x" for ratio, left in result.layers_left.items() if not left]
@@ -353,7 +356,7 @@ def retention_story(result: Compression) -> str:
     """What the healed choice keeps of the accuracy at each ratio, and whether it is not inferior."""
     healed = {c.ratio: c for c in result.candidates if c.name == result.choice and c.healed}
     said = [
-        f"{healed[plan.ratio].retention.value:.1%} at {plan.ratio:g}x ({healed[plan.ratio].retention.low:.1%} to "
+        f"{healed[plan.ratio].retention.value:.1%} at {plan.at} ({healed[plan.ratio].retention.low:.1%} to "
         f"{healed[plan.ratio].retention.high:.1%})"
         for plan in result.plans
     ]
@@ -376,9 +379,13 @@ def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]], measure
         worse = [ratio for ratio in ratios if found[ratio].high < 0]
         helps.append(_ratios(better) + (f" (and to harm at {_ratios(worse)})" if worse else ""))
         said.append(_list([f"{_signed(found[ratio])} at {float(ratio):g}x" for ratio in ratios]))
+    before = {ratio: contrasts[ratio]["choice_before"] for ratio in ratios}
+    same = [ratio for ratio in ratios if before[ratio].low == before[ratio].high]
     return (
         f"Before healing it is shown to help at {helps[0]}, after healing at {helps[1]}. The {measure} of "
-        f"{_and([choice])} less that of blind choices, in points: before {said[0]}; after {said[1]}."
+        f"{_and([choice])} less that of the blind choices that were healed beside it, in points, with intervals that "
+        f"do not hold the luck of those few: before {said[0]}; after {said[1]}."
+        + (f" At {_ratios(same)} they kept the same layers, so that nothing is compared." if same else "")
     )
 
 
@@ -394,6 +401,10 @@ def rivals_story(result: Compression) -> str:
             f"Healed less {other}, in points: {said}. Shown to be better at {_ratios(better)}, worse at "
             f"{_ratios(worse)}."
         )
+    failed = [c for c in result.candidates if c.name == ANEW and c.accuracy.low <= 0.5]
+    if failed:
+        said = _list([f"{c.accuracy.value:.1%} at {c.ratio:g}x" for c in failed])
+        sentences.append(f"The one that learned anew is not shown to have learned more than to guess: {said}.")
     return " ".join(sentences)
 
 
@@ -446,7 +457,7 @@ def smaller_story(result: Recommender) -> str:
     said = [
         _list(
             [
-                f"{mine[plan.ratio, healed].value:.0%} at {plan.ratio:g}x ({mine[plan.ratio, healed].low:.0%} to "
+                f"{mine[plan.ratio, healed].value:.0%} at {plan.at} ({mine[plan.ratio, healed].low:.0%} to "
                 f"{mine[plan.ratio, healed].high:.0%})"
                 for plan in result.plans
             ]

@@ -78,8 +78,16 @@ def classification(tokenizer: PreTrainedTokenizerBase) -> Task:
 
 def masked_words(tokenizer: PreTrainedTokenizerBase) -> Task:
     """To guess the 15 % of tokens that were masked (Devlin et al., 2019); the best weights have the lowest loss."""
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED)
-    return Task(partial(Trainer, data_collator=collator), None, "loss")
+    return Task(partial(Trainer, data_collator=Masking(tokenizer, mlm_probability=MASKED)), None, "loss")
+
+
+class Masking(DataCollatorForLanguageModeling):
+    """Masks by the batch and not by what was drawn before it: the same at each evaluation, and after a kill."""
+
+    def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sum(sum(example["input_ids"]) for example in examples))
+            return super().torch_call(examples)
 
 
 def warm_up(
@@ -91,6 +99,8 @@ def warm_up(
     data_sha256: str,
 ) -> None:
     """The layers and embeddings of a classifier learn masked words, `warm_up_epochs` times over the texts, in place.
+
+    The head that guesses the words is new, and is thrown away.
 
     What they learned before the run was killed is not learned again, until `discard_smaller` is called.
 
@@ -106,13 +116,13 @@ def warm_up(
             f"a {model.config.model_type} does not guess masked words, so it cannot warm up: set warm_up to null"
         )
     reader = AutoModelForMaskedLM.from_config(model.config)
-    reader.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a classifier may have a pooler
+    _copy(model, reader)
     recipe = parameters.model_copy(update={"epochs": parameters.warm_up_epochs})
     digest = _fingerprint(reader, recipe, data_sha256, "warm-up")
     task = masked_words(tokenizer)
     texts, validation = (split.select_columns(["input_ids", "length"]) for split in (texts, validation))
     reader = _once(task.trainer, task, digest, reader, texts, validation, recipe)
-    model.base_model.load_state_dict(reader.base_model.state_dict(), strict=False)
+    _copy(reader, model)
 
 
 def train(
@@ -325,7 +335,10 @@ def _fit(
 
 
 class GradientCourse(TrainerCallback):
-    """Adds to each logged step the gradient norm of each layer, `layer_gradient_norms`, as it was before clipping."""
+    """Adds to each logged step the gradient norm of each layer, `layer_gradient_norms`, as it was before clipping.
+
+    A layer that was left out of the step has none, which is 0.
+    """
 
     def on_train_begin(self, args, state, control, model, **kwargs):
         self._layers = LayerwiseAdapter(model).layers
@@ -376,6 +389,16 @@ class TerminalProgress(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self._bar.close()
+
+
+def _copy(source: PreTrainedModel, target: PreTrainedModel) -> None:
+    """The weights below the heads, but for a pooler, which a classifier may have alone."""
+    other = target.base_model.load_state_dict(source.base_model.state_dict(), strict=False)
+    if any(not name.startswith("pooler.") for name in (*other.missing_keys, *other.unexpected_keys)):
+        raise InputError(
+            f"a {source.config.model_type} has other layers for masked words than for labels, so it cannot warm up: "
+            "set warm_up to null"
+        )
 
 
 def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
