@@ -1,3 +1,5 @@
+import re
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from scipy import stats
 
 from layerwise.fusion import agreement
+from layerwise.parameters import Parameters
 from layerwise.results import (
     ANEW,
     Candidate,
@@ -22,6 +25,7 @@ from layerwise.results import (
     accuracy,
     difference,
     intervals,
+    provenance,
 )
 from layerwise.stories import (
     anew_story,
@@ -162,6 +166,24 @@ def test_agreement_of_a_ranking_with_itself_is_one_and_with_its_reverse_minus_on
 
 def interval(low: float, high: float) -> Interval:
     return Interval(value=(low + high) / 2, low=low, high=high, n=100)
+
+
+def test_a_commit_has_changes_where_the_code_has_and_not_where_data_or_runs_lie_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("Snakefile", "lib/algorithm.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("committed = True\n")
+    who = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    for words in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "--message", "all"]):
+        subprocess.run(["git", *words], check=True)
+
+    def commit() -> str:
+        return provenance(Parameters(), "").commit
+
+    (tmp_path / "reviews.csv").write_text("text,rating\n")
+    assert re.fullmatch(r"[0-9a-f]{12}", commit())
+    (tmp_path / "lib" / "algorithm.py").write_text("committed = False\n")
+    assert commit().endswith(" with changes")
 
 
 def test_the_story_of_ratios_names_those_that_need_fewer_words_and_those_that_cannot_be_reached():

@@ -56,7 +56,9 @@ class Parameters(BaseModel):
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
 
     studies: list[str] = Field(
-        ["electronics", "compression", "pilot"], min_length=1, description="recorded studies that are reported on"
+        ["electronics", "all_reviews", "compression", "pilot"],
+        min_length=1,
+        description="recorded studies that are reported on",
     )
 
     source: str = Field("embedded", min_length=1, description="embedded, hub, or a .parquet, .csv or .jsonl file")

@@ -619,4 +619,5 @@ def _commit() -> str:
         commit = git("rev-parse", "--short=12", "HEAD")
     except FileNotFoundError:
         commit = ""
-    return f"{commit}{' with changes' if git('status', '--porcelain') else ''}" if commit else "unknown"
+    changes = git("status", "--porcelain", "--", "lib", "notebooks", "profiles", "Snakefile")  # data and runs are none
+    return f"{commit}{' with changes' if changes else ''}" if commit else "unknown"
