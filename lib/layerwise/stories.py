@@ -360,10 +360,10 @@ def retention_story(result: Compression) -> str:
         f"{healed[plan.ratio].retention.high:.1%})"
         for plan in result.plans
     ]
-    fine = [ratio for ratio, candidate in healed.items() if candidate.p_value < SIGNIFICANT]
+    fine = [plan.at for plan in result.plans if healed[plan.ratio].p_value < SIGNIFICANT]
     return (
         f"Healed, the choice of {_and([result.choice])} keeps of the whole model's accuracy {_list(said)}, with 95 % "
-        f"intervals. Shown to lose less than one point, p below {SIGNIFICANT}: {_ratios(fine)}."
+        f"intervals. Shown to lose less than one point, p below {SIGNIFICANT}: {_and(fine)}."
     )
 
 
