@@ -56,7 +56,7 @@ class Parameters(BaseModel):
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
 
     studies: list[str] = Field(
-        ["electronics", "all_reviews", "compression", "pilot"],
+        ["electronics", "all_reviews", "warm_up", "compression", "pilot"],
         min_length=1,
         description="recorded studies that are reported on",
     )
