@@ -119,6 +119,13 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items):
+    """One process builds the book first, and the others go meanwhile through the tests that do not wait for it."""
+    waiting = [item for item in items if "project" in item.fixturenames]
+    others = [item for item in items if "project" not in item.fixturenames]
+    items[:] = [*waiting[:1], *others, *waiting[1:]]
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory, worker_id) -> Path:
     """A copy of the project in which the book of the smoke profile was built, once for all test processes."""

@@ -369,6 +369,7 @@ def own_reviews(file: Path) -> None:
     frame.to_csv(file, sep=";", index=False)
 
 
+@pytest.mark.slow
 def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as_it_is_written(tmp_path):
     again = copy_project(tmp_path)
     own_reviews(again / "reviews.csv")
