@@ -120,10 +120,8 @@ def copy_project(folder: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """One process builds the book first, and the others go meanwhile through the tests that do not wait for it."""
-    waiting = [item for item in items if "project" in item.fixturenames]
-    others = [item for item in items if "project" not in item.fixturenames]
-    items[:] = [*waiting[:1], *others, *waiting[1:]]
+    """One process builds the book first; the others begin at the end, with tests that need not wait for it."""
+    items.sort(key=lambda item: "project" not in item.fixturenames)
 
 
 @pytest.fixture(scope="session")
