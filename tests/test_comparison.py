@@ -156,6 +156,11 @@ def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheape
     assert set(table["intervals"]) == {"", "overlap"}
     alone = {"mine": {key: stages for key, stages in studies["pilot"].items() if key[0] == "scratch"}}
     assert comparison.tried(alone).empty  # there is nothing to compare it with
+    warm = comparison.tried(recorded.studies(["electronics", "warm_up"])).set_index(["study", "subject"])["settings"]
+    assert warm.to_dict() == {
+        ("electronics", "scratch"): "warm-up none",
+        ("warm_up", "scratch"): "warm-up 2 x 41,063 texts",
+    }
     accuracy = {
         study: results.over_seeds(
             [s["1_training"].validation.accuracy for (name, _), s in runs.items() if name == "scratch"]

@@ -73,3 +73,9 @@ def test_the_reference_run_is_of_one_file_of_reviews_in_the_published_protocol_a
         assert stages["1_training"].test.accuracy.n == splits["test"] == pytest.approx(3000, rel=0.01)
         hashes |= {result.provenance.reviews_sha256 for result in stages.values()}
     assert len(hashes) == 1
+
+
+def test_the_hours_of_a_study_are_those_of_its_stages_and_of_what_runs_once_for_all_its_subjects():
+    files = [*ROOT.glob("results/electronics/*/seed*/*.json"), *ROOT.glob("results/electronics/[47]_*.json")]
+    seconds = [json.loads(file.read_text())["provenance"]["seconds"] for file in files]
+    assert recorded.hours(recorded.studies(["electronics"])) == pytest.approx(sum(seconds) / 3600)

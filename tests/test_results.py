@@ -212,7 +212,7 @@ def test_the_story_of_the_choice_says_where_it_is_shown_to_help_and_where_not():
         "after +0.0 (-1.0 to +1.0) at 1.5x and -2.0 (-3.0 to -1.0) at 3x."
     )
     contrasts["3.0"]["choice_before"] = interval(0, 0)
-    assert choice_story("best_subset", contrasts).endswith("At 3x they answer alike on every one before healing.")
+    assert choice_story("best_subset", contrasts).endswith("At 3x nothing tells them apart before healing.")
     assert choice_story("best_subset", {"4.0": contrasts["4.0"]}).startswith(
         "No choice that looks at nothing was healed"
     )

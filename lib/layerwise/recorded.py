@@ -51,13 +51,11 @@ def once(stage: str) -> dict[str, BaseModel]:
     return {file.parent.name: read(file) for file in sorted(_folder().glob(f"*/{stage}.json"))}
 
 
-def hours() -> float:
-    """How long all recorded stages took together."""
-    found = [
-        *_folder().glob("*/*/seed*/*.json"),
-        *(f for stage in results.ONCE for f in _folder().glob(f"*/{stage}.json")),
-    ]
-    return sum(read(file).provenance.seconds for file in found) / 3600
+def hours(studies: dict[str, Runs]) -> float:
+    """How long the stages of these studies took together, with those that run once for all subjects."""
+    found = [result for runs in studies.values() for stages in runs.values() for result in stages.values()]
+    found += [result for stage in results.ONCE for name, result in once(stage).items() if name in studies]
+    return sum(result.provenance.seconds for result in found) / 3600
 
 
 def read(file: Path) -> BaseModel:

@@ -385,7 +385,7 @@ def choice_story(choice: str, contrasts: dict[str, dict[str, Interval]], measure
         f"Before healing it is shown to help at {helps[0]}, after healing at {helps[1]}. The {measure} of "
         f"{_and([choice])} less that of the blind choices that were healed beside it, in points, with intervals that "
         f"do not hold the luck of those few: before {said[0]}; after {said[1]}."
-        + (f" At {_ratios(same)} they answer alike on every one before healing." if same else "")
+        + (f" At {_ratios(same)} nothing tells them apart before healing." if same else "")
     )
 
 
