@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -79,19 +80,26 @@ def code_sha256(notebook):
     return hashlib.sha256(code(notebook).encode()).hexdigest()
 
 
+@cache
+def imported(file):
+    """The modules of lib that a notebook or module names in its imports."""
+    text = code(file) if file.suffix == ".ipynb" else file.read_text()
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "layerwise":
+            for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
+                path = Path("lib", *name.split("."))
+                found |= {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()}
+    return found
+
+
 def modules(source):
     """The modules of lib that a notebook or module imports, directly or through one another."""
-    found, waiting = set(), [Path(source)]
+    found, waiting = set(), {Path(source)}
     while waiting:
-        file = waiting.pop()
-        text = code(file) if file.suffix == ".ipynb" else file.read_text()
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "layerwise":
-                for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
-                    path = Path("lib", *name.split("."))
-                    new = {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()} - found
-                    found |= new
-                    waiting += new
+        new = imported(waiting.pop()) - found
+        found |= new
+        waiting |= new
     return sorted(map(str, found))
 
 

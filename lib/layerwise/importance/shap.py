@@ -1,7 +1,6 @@
 """SHAP: the layers as players, the true label's log-probability as what they win together."""
 
 import numpy as np
-import shap as library
 import torch
 
 from layerwise import subsets
@@ -21,6 +20,8 @@ def shap(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> n
 
     Source: Lundberg & Lee (2017), `shap.PermutationExplainer`.
     """
+    import shap as library  # here, as each chapter reads this module, and only two of them need what takes seconds
+
     layers = len(adapter)
 
     def value(playing: np.ndarray) -> np.ndarray:
