@@ -97,6 +97,33 @@ def test_the_values_of_an_example_do_not_depend_on_its_batch():
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
+def test_what_was_found_before_a_kill_is_not_found_again_by_the_same_model_and_examples(tmp_path, monkeypatch):
+    batches, kept, walks, last = [make_batch(seed=0), make_batch(seed=1)], subsets.every(4), [], 3
+
+    def walk(*args):
+        walks.append(args)
+        if len(walks) > last:
+            raise KeyboardInterrupt
+        return logits(*args)
+
+    def evaluate(seed=0, batches=batches):
+        walks.clear()
+        return subsets.evaluate(LayerwiseAdapter(make_model("bert", seed=seed)), batches, kept, part=tmp_path)
+
+    logits = subsets.logits
+    monkeypatch.setattr(subsets, "logits", walk)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate()
+    found = evaluate()
+    assert len(walks) == 1  # of four halves
+    expected = subsets.evaluate(LayerwiseAdapter(make_model("bert")), batches[:1], kept)
+    np.testing.assert_array_equal(found.log_p[:, :5], expected.log_p)
+    last = 4
+    assert not np.allclose(evaluate(seed=1).log_p, found.log_p) and len(walks) == 4
+    others = evaluate(batches=[batches[0], make_batch(seed=2)])
+    assert len(walks) == 2 and not np.allclose(others.log_p[:, 5:], found.log_p[:, 5:])
+
+
 def test_exact_shapley_values_equal_those_of_shap_s_exact_explainer():
     table = make_table(12)
 

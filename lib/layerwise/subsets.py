@@ -10,12 +10,15 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import combinations
 from math import comb
+from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 
 from layerwise.adapter import LayerwiseAdapter, Unrolled
 from layerwise.errors import InputError
+from layerwise.resuming import fingerprint, weights_sha256
 from layerwise.terminal import progress
 
 Gain = Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]
@@ -74,9 +77,12 @@ def right(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return logits.argmax(1) == batch["labels"].to(logits.device)
 
 
-@torch.no_grad()
 def evaluate(
-    adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]], kept: np.ndarray, gain: Gain = right
+    adapter: LayerwiseAdapter,
+    batches: list[dict[str, torch.Tensor]],
+    kept: np.ndarray,
+    gain: Gain = right,
+    part: Path | None = None,
 ) -> Table:
     """The worth of these sub-networks, each layer applied once to each state that several of them share.
 
@@ -90,6 +96,7 @@ def evaluate(
     Args:
         kept: (S, L) bool, no two rows alike.
         gain: of the logits (examples, classes) for a batch: (examples,).
+        part: a folder that remembers each half for a run that goes on after a kill; the caller's to remove at the end.
 
     Raises:
         InputError: there is no example.
@@ -97,22 +104,19 @@ def evaluate(
     if not sum(len(batch["labels"]) for batch in batches):
         raise InputError("there is no example to evaluate sub-networks on: the selection split is empty")
     halves = [
-        {name: value[part] for name, value in batch.items()}
+        {name: value[rows] for name, value in batch.items()}
         for batch in batches
-        for part in np.array_split(np.arange(len(batch["labels"])), min(2, len(batch["labels"])))
+        for rows in np.array_split(np.arange(len(batch["labels"])), min(2, len(batch["labels"])))
     ]
-    log_p, gains = [], []
+    worth = joblib.Memory(part, verbose=0).cache(_worth, ignore=["adapter", "batch"])
+    model = fingerprint(weights_sha256(adapter.model), adapter.device) if part else None
     with adapter.evaluating():
-        for half in progress(halves, "sub-networks"):
-            labels = half["labels"].to(adapter.device)
-            found = torch.empty(len(kept), len(labels), device=adapter.device)
-            gained = [None] * len(kept)
-            for row, predicted in logits(Unrolled(adapter, half), kept):
-                found[row] = predicted.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-                gained[row] = gain(predicted, half)
-            log_p.append(found.cpu().numpy())
-            gains.append(torch.stack(gained).cpu().numpy())
-    return Table(np.asarray(kept, dtype=bool), np.concatenate(log_p, 1), np.concatenate(gains, 1))
+        found = [
+            worth(adapter, half, kept, gain, joblib.hash([model, *(value.numpy() for value in half.values())]))
+            for half in progress(halves, "sub-networks")
+        ]
+    log_p, gains = (np.concatenate(each, 1) for each in zip(*found, strict=True))
+    return Table(np.asarray(kept, dtype=bool), log_p, gains)
 
 
 def explore(
@@ -123,6 +127,7 @@ def explore(
     permutations: int,
     seed: int,
     gain: Gain = right,
+    part: Path | None = None,
 ) -> tuple[Table, np.ndarray | None]:
     """Every sub-network of a model of up to so many layers; of a deeper one a sample.
 
@@ -132,7 +137,7 @@ def explore(
 
     Args:
         choices: each (..., L) bool, sub-networks that the sample must hold.
-        gain: as for `evaluate`.
+        gain, part: as for `evaluate`.
 
     Returns:
         The table, and the random orders (permutations, L), or None where the table is complete.
@@ -144,17 +149,17 @@ def explore(
     if layers < 2:
         raise InputError("the model has one layer, so there is nothing to choose: give a deeper one")
     if layers <= exhaustive_layers:
-        return evaluate(adapter, batches, every(layers), gain), None
+        return evaluate(adapter, batches, every(layers), gain, part), None
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(layers), (permutations, 1)), axis=1)
     asked = [nested(orders), ~np.eye(layers, dtype=bool), *choices]
     asked = np.concatenate([kept.reshape(-1, layers) for kept in asked])
-    table = evaluate(adapter, batches, np.unique(asked, axis=0), gain)
+    table = evaluate(adapter, batches, np.unique(asked, axis=0), gain, part)
     path = np.ones(layers, dtype=bool)
     while path.any():
         options = without_one(path)
         new = np.array([option.tobytes() not in table.places for option in options])
         if new.any():
-            more = evaluate(adapter, batches, options[new], gain)
+            more = evaluate(adapter, batches, options[new], gain, part)
             table = Table(*(np.concatenate([getattr(t, f.name) for t in (table, more)]) for f in fields(Table)))
         path = options[_best(table, table.rows(options))]
     return table, orders
@@ -288,6 +293,20 @@ def interactions(table: Table) -> np.ndarray:
         alone = sum(_added(table, without, [layer]) for layer in pair)
         found.append(weights @ (_added(table, without, list(pair)) - alone))
     return np.stack(found, axis=1)
+
+
+@torch.no_grad()
+def _worth(
+    adapter: LayerwiseAdapter, batch: dict[str, torch.Tensor], kept: np.ndarray, gain: Gain, known_by: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`log_p` and `gain` (S, examples) of a batch, which is remembered by `known_by`: what hashes it and the model."""
+    labels = batch["labels"].to(adapter.device)
+    log_p = torch.empty(len(kept), len(labels), device=adapter.device)
+    gained = [None] * len(kept)
+    for row, predicted in logits(Unrolled(adapter, batch), kept):
+        log_p[row] = predicted.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
+        gained[row] = gain(predicted, batch)
+    return log_p.cpu().numpy(), torch.stack(gained).cpu().numpy()
 
 
 def _best(table: Table, rows: np.ndarray, examples: slice = slice(None)) -> int:

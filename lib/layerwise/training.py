@@ -1,6 +1,5 @@
 """Training and healing through `transformers.Trainer`: checkpoints, resume, early stopping, the course of gradients."""
 
-import hashlib
 import math
 import re
 import shutil
@@ -35,6 +34,7 @@ from layerwise import adapter, subsets
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters
+from layerwise.resuming import fingerprint, weights_sha256
 from layerwise.terminal import progress
 
 LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a kill loses little of a long epoch
@@ -181,11 +181,8 @@ def heal(
     Raises:
         InputError: the checkpoints cannot be written.
     """
-    weights = hashlib.sha256()
-    for weight in teacher.state_dict().values():
-        weights.update(weight.cpu().contiguous().view(torch.uint8).numpy())
     recipe = parameters.model_copy(update={"epochs": parameters.heal_epochs})
-    digest = _fingerprint(student, recipe, data_sha256, kept, weights.hexdigest())
+    digest = _fingerprint(student, recipe, data_sha256, kept, weights_sha256(teacher))
     trainer = partial(task.distillation, teacher=teacher, kept=kept)
     return _once(trainer, task, digest, student, train, validation, recipe)
 
@@ -408,8 +405,4 @@ def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
 def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str, *more: object) -> str:
     """Of all that decides what training does: a checkpoint is resumed only where none of it has changed."""
     said = parameters.model_dump_json(exclude_unset=True, exclude={"runs", "bootstrap_samples"})
-    digest = hashlib.sha256(said.encode())
-    digest.update(data_sha256.encode() + model.config.to_json_string().encode() + repr(more).encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return fingerprint(said, data_sha256, model.config.to_json_string(), *more)
