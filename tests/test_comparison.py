@@ -230,6 +230,13 @@ def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_see
         ]
         assert (row["seeds"], row["low"], row["high"]) == (3, min(c.low for c in same), max(c.high for c in same))
         assert row["kept"] == pytest.approx(sum(c.value for c in same) / 3)
+    (best,) = [row for row in rows if (row["name"], row["ratio"], row["healed"]) == ("best_subset", 4.0, True)]
+    for healed in (False, True):
+        shown = comparison.kept(rows, healed)
+        assert list(shown["ratio"]) == ["2.5x", "4x"] and ("learned anew" in shown) == healed
+        assert not (shown == "").any(axis=None)
+    assert shown["best subset"][1] == f"{best['kept']:.1%} [{best['low']:.1%}, {best['high']:.1%}]"
+    assert comparison.kept([], healed=True).empty
     truths = [s["5_ground_truth"] for (name, _), s in studies["pilot"].items() if name == "minilm"]
     assert comparison.percentiles(studies)["pilot: minilm"]["shap"] == results.over_seeds(
         [truth.summary["shap"].percentile for truth in truths]

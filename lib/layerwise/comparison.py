@@ -11,7 +11,7 @@ from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
 from layerwise.parameters import Parameters
 from layerwise.recorded import Runs
-from layerwise.results import Graded, Interval, Recommender, Tested, TrainingResult, over_seeds, taus
+from layerwise.results import ANEW, Graded, Interval, Recommender, Tested, TrainingResult, over_seeds, taus
 
 # Of the parameters that training depends on, those of any model, and those that only one from scratch has.
 OF_TRAINING = ("reviews", "train_reviews", "max_length", "epochs", "learning_rate", "batch_size", "layer_drop", "bf16")
@@ -272,6 +272,23 @@ def smaller(studies: dict[str, Runs]) -> list[dict]:
                     }
                 )
     return rows
+
+
+def kept(smaller: list[dict], healed: bool) -> pd.DataFrame:
+    """What each choice of layers keeps of the whole model's accuracy, a row a subject and ratio of `smaller`.
+
+    A column a choice that was healed anywhere: what it keeps as it is; or healed, and beside it what learned anew.
+    """
+    choices = dict.fromkeys(row["name"] for row in smaller if row["healed"])
+    shown = [(name, healed) for name in choices] + [(ANEW, False)] * healed
+    cells: dict[tuple, dict[str, str | int]] = {}
+    for row in sorted(smaller, key=lambda row: (row["subject"], row["ratio"])):
+        if (row["name"], row["healed"]) in shown:
+            head = {name: row[name] for name in ("subject", "layers", "seeds")} | {"ratio": f"{row['ratio']:g}x"}
+            name, value = row["name"].replace("_", " "), "{kept:.1%} [{low:.1%}, {high:.1%}]".format(**row)
+            cells.setdefault((row["subject"], row["ratio"]), head)[name] = value
+    columns = ["subject", "ratio", "layers", "seeds", *(name.replace("_", " ") for name, _ in shown)]
+    return pd.DataFrame(cells.values(), columns=columns).fillna("")
 
 
 def recommenders(found: dict[str, Recommender]) -> pd.DataFrame:
