@@ -243,6 +243,27 @@ def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_see
     )
 
 
+def test_choices_and_rivals_of_each_smaller_model_are_counted_where_their_intervals_lie_apart_from_zero():
+    runs = recorded.studies(["compression"])["compression"]
+    rows = comparison.contrasts({"compression": runs}).to_dict("records")
+    stages = [found["6_compression"] for found in runs.values()]
+    said = [found for stage in stages for found in stage.contrasts.values()]
+    assert len(rows) == len(said) == 10
+    for row, found in zip(rows, said, strict=True):
+        assert {
+            name: row[name] for name in ("choice_before", "choice_after", "anew", "linear")
+        }.items() <= found.items()
+    assert [(row["run"], row["ratio"]) for row in rows if row["guessing"]] == [("compression: minilm", "1.18x")]
+    story = stories.contrasts_story(rows)
+    for name, start in (("choice_after", "and healed"), ("linear", "linear classifier")):
+        better, worse = (sum(found[name].low > 0 for found in said), sum(found[name].high < 0 for found in said))
+        assert f"{start} better in {better} and worse in {worse} of 10" in story
+    assert story.endswith("more than to guess at 1.18x of compression: minilm.")
+    bare = [row | {"choice_before": None, "choice_after": None, "guessing": False} for row in rows]
+    assert "worse in none of 0 models as they are" in stories.contrasts_story(bare)
+    assert stories.contrasts_story([]) == "None of these studies measured it."
+
+
 def test_each_graded_run_has_its_thirds_signs_and_best_score_beside_the_best_control():
     runs = recorded.studies(["pilot"])["pilot"]
     rows = comparison.graded({"pilot": runs}).set_index(["run", "seed"])
@@ -251,6 +272,8 @@ def test_each_graded_run_has_its_thirds_signs_and_best_score_beside_the_best_con
         truth, row = stages["5_ground_truth"], rows.loc[(f"pilot: {subject}", seed)]
         place = rankdata(truth.shapley) - 1  # of those that add less
         early = np.array_split(place / (len(place) - 1), 3)[0].mean()
+        low, high = (truth.half_by_chance.low, truth.half_by_chance.high)
+        assert row["needs its depth"] == ("yes" if low > 0.01 else "hardly" if high < 0.01 else "within noise")
         assert row["early"] == f"{early:.2f}" and row["graded on"] == truth.examples == 200
         pairs = [
             (truth.agreement_low[i][j], truth.agreement_high[i][j])

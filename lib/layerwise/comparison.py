@@ -62,15 +62,22 @@ def of_stage(studies: dict[str, Runs], stage: str) -> dict[str, dict[int, BaseMo
 def graded(studies: dict[str, Runs]) -> pd.DataFrame:
     """What the ground truth of each run says: a row a run, that is a study, a subject and a seed.
 
-    `early`, `middle` and `late` are the mean places of the thirds of the depth in the ranking by Shapley values, as
-    `fusion.thirds` has them, with 95 % intervals over reviews where they were recorded. `above zero` and `below zero`
-    count the pairs of methods whose Kendall's tau is, with its whole interval. Percentiles are means over all sizes, of
-    the method and of the control that have the highest; `above chance` are the methods whose interval is.
+    What half of the layers cost, chosen blindly and at best, is in points of accuracy; a model `needs its depth` if it
+    is more than one when they are chosen blindly. `early`, `middle` and `late` are the mean places of the thirds of the
+    depth in the ranking by Shapley values, as `fusion.thirds` has them, with 95 % intervals over reviews where they
+    were recorded. `above zero` and `below zero` count the pairs of methods whose Kendall's tau is, with its whole
+    interval. Percentiles are means over all sizes, of the method and of the control that have the highest; `above
+    chance` are the methods whose interval is.
     """
     rows = []
     for run, seeds in of_stage(studies, "5_ground_truth").items():
         for seed, truth in seeds.items():
             row = {"run": run, "seed": seed, "layers": len(truth.shapley), "graded on": truth.examples}
+            row |= {
+                "half, blindly, costs": truth.half_by_chance.points,
+                "half, at best, costs": truth.half_at_best.points,
+                "needs its depth": {True: "yes", False: "hardly", None: "within noise"}[truth.needs_depth],
+            }
             places = [f"{third:.2f}" for third in truth.thirds or thirds(truth.shapley)]
             row |= dict(zip(("early", "middle", "late"), places, strict=True))
             pairs = taus(truth, METHODS)
@@ -135,10 +142,10 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
     for study, subject, runs in _subjects(studies):
         row = {"study": study, "subject": subject}
         row["accuracy"] = f"{over_seeds([stages['1_training'].test.accuracy for stages in runs]):.1%}"
-        row["less linear"] = _points(over_seeds([stages["1_training"].difference for stages in runs]))
+        row["less linear"] = f"{over_seeds([stages['1_training'].difference for stages in runs]).points} points"
         if truths := [stages["5_ground_truth"] for stages in runs if "5_ground_truth" in stages]:
-            row["half, blindly, costs"] = _points(over_seeds([truth.half_by_chance for truth in truths]))
-            row["half, at best, costs"] = _points(over_seeds([truth.half_at_best for truth in truths]))
+            row["half, blindly, costs"] = f"{over_seeds([truth.half_by_chance for truth in truths]).points} points"
+            row["half, at best, costs"] = f"{over_seeds([truth.half_at_best for truth in truths]).points} points"
             for column, names in (("best score", METHODS), ("best vote", RULES), ("best control", CONTROLS)):
                 means = {
                     name: over_seeds([truth.summary[name].percentile for truth in truths])
@@ -195,7 +202,7 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
                     "validation": f"{accuracy:.1%}",
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
                     "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
-                    "test, minus linear": _points(over_seeds([result.difference for result in trained])),
+                    "test, minus linear": f"{over_seeds([result.difference for result in trained]).points} points",
                     "hours": f"{hours:.2f}",
                 }
             )
@@ -291,6 +298,25 @@ def kept(smaller: list[dict], healed: bool) -> pd.DataFrame:
     return pd.DataFrame(cells.values(), columns=columns).fillna("")
 
 
+def contrasts(studies: dict[str, Runs]) -> pd.DataFrame:
+    """What the choice of layers, and having been large, are worth: a row a study, subject, seed and ratio.
+
+    Intervals of paired differences of accuracy, as `compression.contrasts` has them, NaN where there is none: of the
+    first choice and blind ones, before healing and after it, and of the healed model and its rivals. `guessing` is
+    whether the one that learned anew is not shown to have learned more than that.
+    """
+    rows = []
+    for run, seeds in of_stage(studies, "6_compression").items():
+        for seed, result in seeds.items():
+            guessing = {candidate.ratio for candidate in result.guessing}
+            for plan in result.plans:
+                found = result.contrasts[str(plan.ratio)]
+                row = {"run": run, "seed": seed, "ratio": plan.at, "layers": plan.layers}
+                row |= {name: found.get(name) for name in ("choice_before", "choice_after", "anew", "linear")}
+                rows.append(row | {"guessing": plan.ratio in guessing})
+    return pd.DataFrame(rows)
+
+
 def recommenders(found: dict[str, Recommender]) -> pd.DataFrame:
     """NDCG@10 of every recommender, a column a study."""
     columns = {
@@ -320,10 +346,6 @@ def _settings(trained: TrainingResult, names: tuple[str, ...]) -> dict[str, str]
     said = {name.replace("_", " "): "all" if set_to[name] is None else f"{set_to[name]}" for name in names}
     warm_up = f"{set_to['warm_up_epochs']} x {trained.warm_up.texts:,} texts" if trained.warm_up else "none"
     return said | {"warm-up": warm_up}
-
-
-def _points(found: Interval) -> str:
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] points"
 
 
 def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:

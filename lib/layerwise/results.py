@@ -39,6 +39,11 @@ class Interval(BaseModel):
     def __format__(self, kind: str) -> str:
         return f"{self.value:{kind}} [{self.low:{kind}}, {self.high:{kind}}]"
 
+    @property
+    def points(self) -> str:
+        """A difference of accuracies, in points."""
+        return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
 
 class Provenance(BaseModel):
     """Where numbers come from: everything but `finished` and `seconds` is the same when the run is repeated."""
@@ -311,6 +316,12 @@ class GroundTruth(Graded):
     accuracy: Interval
     provenance: Provenance
 
+    @property
+    def needs_depth(self) -> bool | None:
+        """Whether half of the layers, chosen blindly, cost a point of accuracy; None where that is within the noise."""
+        loss = self.half_by_chance
+        return True if loss.low > MARGIN else False if loss.high < MARGIN else None
+
 
 class Plan(BaseModel):
     """How a ratio of parameters is reached: so many layers of all, with the whole vocabulary or with a trimmed one."""
@@ -386,6 +397,11 @@ class Compression(BaseModel):
     exported: list[Exported]
     timings: list[Timing]
     provenance: Provenance
+
+    @property
+    def guessing(self) -> list[Candidate]:
+        """Those that learned anew and are not shown to have learned more than to guess."""
+        return [each for each in self.candidates if each.name == ANEW and each.accuracy.low <= 0.5]
 
 
 class Metrics(BaseModel):

@@ -9,8 +9,6 @@ import pandas as pd
 from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
 from layerwise.results import (
-    ANEW,
-    MARGIN,
     AdvancedImportance,
     Compression,
     CoreImportance,
@@ -324,16 +322,15 @@ def pruning_story(result: LanguageModel) -> str:
 def depth_need(truth: GroundTruth) -> str:
     """Whether the model needs its depth: what it loses with half of its layers, chosen blindly."""
     loss, best = truth.half_by_chance, truth.half_at_best
-    if loss.low > MARGIN:
-        verdict = "This model needs its depth"
-    elif loss.high < MARGIN:
-        verdict = "This model hardly needs its depth"
-    else:
-        verdict = "Whether this model needs its depth is within the noise of these reviews"
+    verdicts = {
+        True: "This model needs its depth",
+        False: "This model hardly needs its depth",
+        None: "Whether this model needs its depth is within the noise of these reviews",
+    }
     return (
-        f"{verdict}: with half of its layers, chosen blindly, its accuracy changes by {_signed(_minus(loss))} points "
-        f"on average, the 95 % interval in brackets; with the best half by {_signed(_minus(best))}, on the reviews on "
-        "which it is the best."
+        f"{verdicts[truth.needs_depth]}: with half of its layers, chosen blindly, its accuracy changes by "
+        f"{_signed(_minus(loss))} points on average, the 95 % interval in brackets; with the best half by "
+        f"{_signed(_minus(best))}, on the reviews on which it is the best."
     )
 
 
@@ -401,10 +398,35 @@ def rivals_story(result: Compression) -> str:
             f"Healed less {other}, in points: {said}. Shown to be better at {_ratios(better)}, worse at "
             f"{_ratios(worse)}."
         )
-    failed = [c for c in result.candidates if c.name == ANEW and c.accuracy.low <= 0.5]
-    if failed:
-        said = _list([f"{c.accuracy.value:.1%} at {c.ratio:g}x" for c in failed])
+    if result.guessing:
+        said = _list([f"{c.accuracy.value:.1%} at {c.ratio:g}x" for c in result.guessing])
         sentences.append(f"The one that learned anew is not shown to have learned more than to guess: {said}.")
+    return " ".join(sentences)
+
+
+def contrasts_story(rows: list[dict]) -> str:
+    """For how many smaller models the choice of layers, and having been large, are shown to be worth something.
+
+    Args:
+        rows: of `comparison.contrasts`.
+    """
+
+    def shown(name: str) -> str:
+        found = [row[name] for row in rows if isinstance(row[name], Interval)]
+        better, worse = sum(each.low > 0 for each in found), sum(each.high < 0 for each in found)
+        return f"better in {better or 'none'} and worse in {worse or 'none'} of {len(found)}"
+
+    if not rows:
+        return "None of these studies measured it."
+    guessing = [f"{row['ratio']} of {row['run']}" for row in rows if row["guessing"]]
+    sentences = [
+        f"Beside blind choices, the choice of layers is shown to be {shown('choice_before')} models as they are, and "
+        f"healed {shown('choice_after')}.",
+        f"Beside as few layers that learned anew a healed model is shown to be {shown('anew')}, and beside the linear "
+        f"classifier {shown('linear')}.",
+    ]
+    if guessing:
+        sentences.append(f"What learned anew is not shown to have learned more than to guess at {_list(guessing)}.")
     return " ".join(sentences)
 
 
