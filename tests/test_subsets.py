@@ -106,9 +106,9 @@ def test_what_was_found_before_a_kill_is_not_found_again_by_the_same_model_and_e
             raise KeyboardInterrupt
         return logits(*args)
 
-    def evaluate(seed=0, batches=batches):
+    def evaluate(batches=batches, **changes):
         walks.clear()
-        return subsets.evaluate(LayerwiseAdapter(make_model("bert", seed=seed)), batches, kept, part=tmp_path)
+        return subsets.evaluate(LayerwiseAdapter(make_model("bert", **changes)), batches, kept, part=tmp_path)
 
     logits = subsets.logits
     monkeypatch.setattr(subsets, "logits", walk)
@@ -119,7 +119,8 @@ def test_what_was_found_before_a_kill_is_not_found_again_by_the_same_model_and_e
     expected = subsets.evaluate(LayerwiseAdapter(make_model("bert")), batches[:1], kept)
     np.testing.assert_array_equal(found.log_p[:, :5], expected.log_p)
     last = 4
-    assert not np.allclose(evaluate(seed=1).log_p, found.log_p) and len(walks) == 4
+    for changes in ({"seed": 1}, {"num_attention_heads": 4}):  # heads change no weight
+        assert not np.allclose(evaluate(**changes).log_p, found.log_p) and len(walks) == 4
     others = evaluate(batches=[batches[0], make_batch(seed=2)])
     assert len(walks) == 2 and not np.allclose(others.log_p[:, 5:], found.log_p[:, 5:])
 

@@ -109,7 +109,8 @@ def evaluate(
         for rows in np.array_split(np.arange(len(batch["labels"])), min(2, len(batch["labels"])))
     ]
     worth = joblib.Memory(part, verbose=0).cache(_worth, ignore=["adapter", "batch"])
-    model = fingerprint(weights_sha256(adapter.model), adapter.device) if part else None
+    config = adapter.model.config.to_json_string()
+    model = fingerprint(weights_sha256(adapter.model), config, adapter.device) if part else None
     with adapter.evaluating():
         found = [
             worth(adapter, half, kept, gain, joblib.hash([model, *(value.numpy() for value in half.values())]))
