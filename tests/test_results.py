@@ -13,6 +13,7 @@ from layerwise.results import (
     Candidate,
     Compression,
     CoreImportance,
+    Exported,
     Interval,
     Metrics,
     Plan,
@@ -245,6 +246,7 @@ def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do()
                 (3, "onnx_int8", 1),
             )
         ],
+        exported=[Exported.model_construct(ratio=r, parameters=60 // r, macs=90 // r**2) for r in (1, 3)],
     )
     kept = retention_story(result)
     assert "98.0% at 2x (97.0% to 99.0%)" in kept and kept.endswith("lose less than one point, p below 0.025: 2x.")
@@ -256,6 +258,7 @@ def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do()
     result.plans[0].reached = 1.79
     assert "98.0% at 1.79x (97.0% to 99.0%)" in retention_story(result)
     speed = speed_story(result, 3.0)
+    assert speed.endswith("3.0 times fewer parameters, and 9.0 times fewer multiplications.")
     assert (
         "4.0 times as fast in PyTorch and 2.0 times in onnxruntime at a batch of 1" in speed and "8.0 times as" in speed
     )

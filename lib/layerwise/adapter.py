@@ -20,6 +20,11 @@ def inputs(batch: dict[str, torch.Tensor], device: torch.device | None = None) -
     return {name: value.to(device) for name, value in batch.items() if name not in ("labels", "seen")}
 
 
+def device() -> torch.device:
+    """Where models run: on the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Unrolled:
     """The forward pass of one batch, to be gone through layer by layer, in any order and as often as one likes.
 

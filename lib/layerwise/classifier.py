@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from layerwise import assets
-from layerwise.adapter import LayerwiseAdapter
+from layerwise.adapter import LayerwiseAdapter, device
 from layerwise.errors import InputError
 from layerwise.parameters import Parameters, project_path
 from layerwise.reviews import LABELS
@@ -62,7 +62,7 @@ def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBa
 def load(
     folder: str | Path, max_length: int | None = None, new_head: bool = False
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Tokenizer and classifier of a folder or a Hugging Face id.
+    """Tokenizer and classifier of a folder or a Hugging Face id, on the GPU if there is one.
 
     Args:
         folder: or id.
@@ -92,7 +92,7 @@ def load(
     if tokenizer.pad_token is None:  # decoders come without one
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    return tokenizer, model
+    return tokenizer, model.to(device())
 
 
 def save(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Path) -> None:

@@ -73,8 +73,8 @@ def export(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: P
 
 
 def runtimes(folder: Path) -> dict[str, Runtime]:
-    """The classifier of a folder in PyTorch, and in onnxruntime in 32 and in 8 bits."""
-    model = classifier.load(folder)[1].eval()
+    """The classifier of a folder on the CPU in PyTorch, and in onnxruntime in 32 and in 8 bits."""
+    model = classifier.load(folder)[1].cpu().eval()
 
     @torch.no_grad()
     def in_pytorch(batch: dict[str, torch.Tensor]) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from layerwise import assets, subsets
-from layerwise.adapter import LayerwiseAdapter, Unrolled
+from layerwise.adapter import LayerwiseAdapter, Unrolled, device
 from layerwise.errors import InputError
 from layerwise.parameters import project_path
 from layerwise.reviews import LABELS
@@ -79,15 +79,16 @@ def load(name: str, max_length: int) -> tuple[PreTrainedTokenizerBase, PreTraine
         model = LayerwiseAdapter(model).keep(range(12)).eval()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model.config.use_cache = False  # of keys and values, for generation: here no text is read twice
-    return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return tokenizer, model.to(device())
 
 
 def _precision() -> str | torch.dtype:
     """That of the checkpoint; float32 on a CPU that has no instructions for bfloat16, which it would imitate slowly."""
-    able = torch.cpu.get_capabilities()
-    if torch.cuda.is_available() or any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
-        return "auto"
-    return torch.float32
+    if device().type == "cpu":
+        able = torch.cpu.get_capabilities()
+        if not any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+            return torch.float32
+    return "auto"
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, reviews: Dataset, batch_size: int) -> list[dict[str, torch.Tensor]]:

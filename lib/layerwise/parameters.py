@@ -93,6 +93,9 @@ class Parameters(BaseModel):
         None, gt=0, lt=1, description="peak; null takes 5e-4 from scratch, 1e-4 pretrained"
     )
     batch_size: int = Field(32, ge=1, description="reviews a step and device")
+    evaluation_batch_size: int = Field(
+        32, ge=1, description="reviews a forward pass where layers are scored and graded"
+    )
     patience: int = Field(3, ge=1, description="evaluations without a better accuracy before training stops")
     bf16: bool = Field(False, description="train in bfloat16 mixed precision")
     warm_up: str | None = Field(
@@ -114,6 +117,9 @@ class Parameters(BaseModel):
         ["best_subset", "borda", "first", "random_1"],
         min_length=1,
         description="whose choices of layers are healed; the models of the first are exported",
+    )
+    export_models: bool = Field(
+        True, description="export the healed models, and measure them in each runtime on the CPU"
     )
     heal_epochs: int = Field(3, ge=1, description="passes over the training reviews that heal a compressed model")
 

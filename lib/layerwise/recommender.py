@@ -23,7 +23,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from layerwise import grading, results
-from layerwise.adapter import inputs
+from layerwise.adapter import device, inputs
 from layerwise.errors import InputError
 from layerwise.importance import METHODS
 from layerwise.parameters import Parameters
@@ -335,7 +335,7 @@ def baselines(
 
 def load(folder: Path) -> SASRec:
     """The recommender that was saved in a folder, in eval mode."""
-    return SASRec.from_pretrained(folder).eval()
+    return SASRec.from_pretrained(folder).to(device()).eval()
 
 
 def _unseen(scores: torch.Tensor, batch: Batch) -> torch.Tensor:

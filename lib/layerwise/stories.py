@@ -431,17 +431,22 @@ def contrasts_story(rows: list[dict]) -> str:
 
 
 def speed_story(result: Compression, ratio: float) -> str:
-    """How much faster the smaller model is than the whole one, at both sizes of a batch."""
+    """How much faster the smaller model is than the whole one, at both sizes of a batch, and how much it saves."""
+    if not result.timings:
+        return "This run exported no model, so nothing was timed."
     taken = {(t.ratio, t.runtime, t.batch): t.milliseconds for t in result.timings}
     said = [
         f"{taken[1, 'pytorch', size] / taken[ratio, 'pytorch', size]:.1f} times as fast in PyTorch and "
         f"{taken[1, 'onnx', size] / taken[ratio, 'onnx', size]:.1f} times in onnxruntime at a batch of {size}"
         for size in sorted({size for _, _, size in taken})
     ]
+    whole, smaller = ({each.ratio: each for each in result.exported}[r] for r in (1, ratio))
     rounded = taken[1, "pytorch", 1] / taken[ratio, "onnx_int8", 1]
     return (
         f"At {ratio:g}x the model is {_list(said)}, each beside the whole model in the same runtime. A single review "
-        f"takes the whole model in PyTorch {rounded:.1f} times as long as the smaller one in onnxruntime and 8 bits."
+        f"takes the whole model in PyTorch {rounded:.1f} times as long as the smaller one in onnxruntime and 8 bits. "
+        f"Compare that with what it saves: {whole.parameters / smaller.parameters:.1f} times fewer parameters, and "
+        f"{whole.macs / smaller.macs:.1f} times fewer multiplications."
     )
 
 

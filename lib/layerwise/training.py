@@ -274,7 +274,7 @@ def _once(
             raise InputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
         (folder / "part").rename(trained)
         shutil.rmtree(folder / "checkpoints")
-    return type(model).from_pretrained(trained)
+    return type(model).from_pretrained(trained).to(adapter.device())
 
 
 def _fit(
@@ -288,6 +288,7 @@ def _fit(
     callbacks: list[TrainerCallback],
 ) -> list[dict]:
     """Train in place, with checkpoints in the folder, up to the weights that validate best; the log."""
+    torch.use_deterministic_algorithms(True)  # on a GPU the fastest ones add in another order each time
     epoch = math.ceil(len(train) / parameters.batch_size)
     strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
     arguments = TrainingArguments(
