@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from layerwise import figures
 from layerwise.fusion import agreement
 from layerwise.parameters import Parameters
 from layerwise.results import (
@@ -262,6 +263,9 @@ def test_the_stories_of_what_is_kept_claim_no_more_than_intervals_and_tests_do()
     assert (
         "4.0 times as fast in PyTorch and 2.0 times in onnxruntime at a batch of 1" in speed and "8.0 times as" in speed
     )
+    result.timings.clear()
+    assert speed_story(result, 3.0) == "This run exported no model, so nothing was timed."
+    assert figures.latency(result).axes[0].texts[0].get_text() == "no model was exported"
 
 
 def test_the_stories_of_recommenders_name_a_winner_only_where_the_interval_does():

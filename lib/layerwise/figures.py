@@ -474,7 +474,12 @@ def kept(rows: list[dict]) -> Figure:
 
 def latency(result: Compression) -> Figure:
     """Accuracy against the time that a batch takes, for each runtime; the ratio beside each point."""
-    sizes = sorted({timing.batch for timing in result.timings}) or [1]
+    if not result.timings:
+        figure, axes = plt.subplots(figsize=(9, 1))
+        axes.text(0.5, 0.5, "no model was exported", ha="center")
+        axes.set_axis_off()
+        return figure
+    sizes = sorted({timing.batch for timing in result.timings})
     figure, panels = plt.subplots(1, len(sizes), figsize=(9, 4), sharey=True, layout="constrained", squeeze=False)
     accuracies = {(each.ratio, name): found.accuracy for each in result.exported for name, found in each.judged.items()}
     runtimes = list(dict.fromkeys(timing.runtime for timing in result.timings))
@@ -499,8 +504,7 @@ def latency(result: Compression) -> Figure:
         axes.margins(x=0.12)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set_ylabel("accuracy, test split")
-    if runtimes:
-        panels[0, -1].legend()
+    panels[0, -1].legend()
     return figure
 
 
