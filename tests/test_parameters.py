@@ -38,7 +38,7 @@ def test_a_bad_override_is_refused_in_one_sentence_that_names_it(overrides, comp
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="no profile 'quik'; choose one of: electronics, full, quick, smoke"):
+    with pytest.raises(InputError, match="no profile 'quik'; choose one of: electronics, electronics_cpu, full, quick, smoke"):
         load_profile("quik")
 
 
