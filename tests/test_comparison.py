@@ -99,6 +99,9 @@ def test_where_numbers_come_from_names_commit_device_and_time_of_every_study():
     rows = comparison.origins(recorded.studies())
     assert rows[["commit", "device", "finished", "data"]].map(bool).all(axis=None) and (rows["hours"] > 0).all()
     assert set(rows["study"]) == recorded.studies().keys()
+    stages = rows.set_index(["study", "subject"])[["seeds", "scored", "graded", "compressed"]]
+    assert stages.loc[("pilot", "minilm")].tolist() == [3, "3 on 150", "3 on 200", 0]
+    assert stages.loc[("compression", "scratch")].tolist() == [3, "", "", 3]
 
 
 def test_cost_and_grade_of_a_method_stand_beside_each_other_with_intervals_and_empty_where_there_is_none():
@@ -156,9 +159,11 @@ def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheape
     assert set(table["intervals"]) == {"", "overlap"}
     alone = {"mine": {key: stages for key, stages in studies["pilot"].items() if key[0] == "scratch"}}
     assert comparison.tried(alone).empty  # there is nothing to compare it with
-    warm = comparison.tried(recorded.studies(["electronics", "warm_up"])).set_index(["study", "subject"])["settings"]
+    warm = comparison.tried(recorded.studies(["electronics_cpu", "warm_up"])).set_index(["study", "subject"])[
+        "settings"
+    ]
     assert warm.to_dict() == {
-        ("electronics", "scratch"): "warm-up none",
+        ("electronics_cpu", "scratch"): "warm-up none",
         ("warm_up", "scratch"): "warm-up 2 x 41,063 texts",
     }
     accuracy = {

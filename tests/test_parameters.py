@@ -38,11 +38,13 @@ def test_a_bad_override_is_refused_in_one_sentence_that_names_it(overrides, comp
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="no profile 'quik'; choose one of: electronics, electronics_cpu, full, quick, smoke"):
+    with pytest.raises(
+        InputError, match="no profile 'quik'; choose one of: electronics, electronics_cpu, full, quick, smoke"
+    ):
         load_profile("quik")
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "electronics", "full"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "electronics", "electronics_cpu", "full"])
 def test_every_profile_that_is_shipped_passes_the_schema(profile):
     assert all(run.profile == profile for run in load_profile(profile))
 

@@ -58,8 +58,9 @@ def test_a_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_
         assert row.retention.value == pytest.approx(smaller / whole.value)
 
 
-def test_the_reference_run_is_of_one_file_of_reviews_in_the_published_protocol_and_skips_no_stage():
-    reference = recorded.studies(["electronics"])["electronics"]
+@pytest.mark.parametrize("study", ["electronics", "electronics_cpu"])
+def test_the_reference_run_is_of_one_file_of_reviews_in_the_published_protocol_and_skips_no_stage(study):
+    reference = recorded.studies([study])[study]
     order = [stage for stage in recorded.KINDS if stage not in results.ONCE]
     hashes = set()
     for (subject, seed), stages in reference.items():

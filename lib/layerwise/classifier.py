@@ -48,7 +48,7 @@ def build(parameters: Parameters, train: Dataset) -> tuple[PreTrainedTokenizerBa
     set_seed(parameters.seed)
     if parameters.base_model == "scratch":
         tokenizer = _learn_tokenizer(parameters, train)
-        return tokenizer, _from_scratch(parameters, tokenizer)
+        return tokenizer, _from_scratch(parameters, tokenizer).to(device())
     if parameters.base_model == "smollm2-12":
         tokenizer, model = load(assets.smollm2(), max_length=parameters.max_length, new_head=True)
         return tokenizer, LayerwiseAdapter(model).keep(range(12))

@@ -21,7 +21,8 @@ OF_SCRATCH = ("layers", "hidden_size", "heads", "vocabulary_size", "dropout")
 def origins(studies: dict[str, Runs]) -> pd.DataFrame:
     """Where numbers come from: a row a study and subject. `hours` are those of all its stages and seeds together.
 
-    `scored on`, `graded on` and `tested on` are numbers of reviews, as are `reviews`, of all splits; the first seed's.
+    `scored` and `graded` say of how many seeds the layers were, and on how many reviews; `compressed` of how many. The
+    numbers of reviews, `tested on` and `reviews` of all splits among them, are the first seed's.
     """
     rows = []
     for study, subject, runs in _subjects(studies):
@@ -36,9 +37,9 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
                 "million parameters": round(trained.model.parameters / 1e6, 1),
                 "data": trained.data.source,
                 "reviews": sum(split.reviews for split in trained.data.splits.values()),
-                "last stage": int(max(first)[0]),
-                "scored on": _examples(first, "2_core_importance"),
-                "graded on": _examples(first, "5_ground_truth"),
+                "scored": _on(runs, "3_advanced_importance"),
+                "graded": _on(runs, "5_ground_truth"),
+                "compressed": sum("6_compression" in stages for stages in runs),
                 "tested on": trained.test.accuracy.n,
                 "commit": " ".join(dict.fromkeys(each.commit for each in made)),
                 "device": made[0].device,
@@ -174,7 +175,7 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
 
     Subjects with one study are left out. `settings` are the parameters that differ between the runs of a subject;
     `gain` is the accuracy on validation, by which one chooses, less that of the cheapest run, in points; `hours` are
-    those of a seed.
+    those of a seed, on the device before them.
     """
     found: dict[str, list[tuple[float, str, list]]] = {}
     for study, subject, runs in _subjects(studies):
@@ -203,6 +204,7 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
                     "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
                     "test, minus linear": f"{over_seeds([result.difference for result in trained]).points} points",
+                    "device": trained[0].provenance.device.partition(" (")[0],
                     "hours": f"{hours:.2f}",
                 }
             )
@@ -348,8 +350,10 @@ def _settings(trained: TrainingResult, names: tuple[str, ...]) -> dict[str, str]
     return said | {"warm-up": warm_up}
 
 
-def _examples(stages: dict[str, BaseModel], stage: str) -> int | str:
-    return stages[stage].examples if stage in stages else ""
+def _on(runs: list[dict[str, BaseModel]], stage: str) -> str:
+    """How many seeds went through a stage, and on how many reviews; empty where none did."""
+    found = [stages[stage].examples for stages in runs if stage in stages]
+    return f"{len(found)} on {found[0]:,}" if found else ""
 
 
 def _percentile(truth: Graded, name: str, layers: int) -> Interval:

@@ -288,7 +288,6 @@ def _fit(
     callbacks: list[TrainerCallback],
 ) -> list[dict]:
     """Train in place, with checkpoints in the folder, up to the weights that validate best; the log."""
-    torch.use_deterministic_algorithms(True)  # on a GPU the fastest ones add in another order each time
     epoch = math.ceil(len(train) / parameters.batch_size)
     strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
     arguments = TrainingArguments(
