@@ -159,13 +159,14 @@ def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheape
     assert set(table["intervals"]) == {"", "overlap"}
     alone = {"mine": {key: stages for key, stages in studies["pilot"].items() if key[0] == "scratch"}}
     assert comparison.tried(alone).empty  # there is nothing to compare it with
-    warm = comparison.tried(recorded.studies(["electronics_cpu", "warm_up"])).set_index(["study", "subject"])[
-        "settings"
-    ]
-    assert warm.to_dict() == {
+    warm = comparison.tried(recorded.studies(["electronics_cpu", "warm_up"])).set_index(["study", "subject"])
+    assert warm["settings"].to_dict() == {
         ("electronics_cpu", "scratch"): "warm-up none",
         ("warm_up", "scratch"): "warm-up 2 x 41,063 texts",
     }
+    sizes = comparison.tried(recorded.studies(["electronics", "electronics_cpu"])).set_index(["study", "subject"])
+    assert sizes.loc[("electronics_cpu", "minilm"), "settings"] == "the same"
+    assert sizes.loc[("electronics_cpu", "smollm2-12"), ["settings", "device"]].tolist() == ["bf16 False", "CPU"]
     accuracy = {
         study: results.over_seeds(
             [s["1_training"].validation.accuracy for (name, _), s in runs.items() if name == "scratch"]

@@ -173,9 +173,9 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
 def tried(studies: dict[str, Runs]) -> pd.DataFrame:
     """What other settings of training gain and cost: a row a study and subject, the cheapest of each subject first.
 
-    Subjects with one study are left out. `settings` are the parameters that differ between the runs of a subject;
-    `gain` is the accuracy on validation, by which one chooses, less that of the cheapest run, in points; `hours` are
-    those of a seed, on the device before them.
+    Subjects with one study are left out. `settings` are the parameters that differ between the runs of a subject: all
+    of them of the cheapest, and of the others those that they have otherwise; `gain` is the accuracy on validation, by
+    which one chooses, less that of the cheapest run, in points; `hours` are those of a seed, on the device before them.
     """
     found: dict[str, list[tuple[float, str, list]]] = {}
     for study, subject, runs in _subjects(studies):
@@ -189,21 +189,24 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
         names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
         settings = {study: _settings(trained[0], names) for _, study, trained in ways}
         differ = [name for name in settings[ways[0][1]] if len({one[name] for one in settings.values()}) > 1]
-        cheapest = None
-        for hours, study, trained in sorted(ways, key=lambda way: way[0]):
+        ways.sort(key=lambda way: way[0])
+        cheapest, usual = None, settings[ways[0][1]]
+        for hours, study, trained in ways:
             accuracy = over_seeds([result.validation.accuracy for result in trained])
+            own = settings[study]
+            said = [f"{name} {own[name]}" for name in differ if cheapest is None or own[name] != usual[name]]
             cheapest = cheapest or accuracy
             apart = accuracy.low > cheapest.high or accuracy.high < cheapest.low
             rows.append(
                 {
                     "subject": subject,
                     "study": study,
-                    "settings": ", ".join(f"{name} {settings[study][name]}" for name in differ),
+                    "settings": ", ".join(said) or "the same",
                     "seeds": len(trained),
                     "validation": f"{accuracy:.1%}",
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
                     "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
-                    "test, minus linear": f"{over_seeds([result.difference for result in trained]).points} points",
+                    "test, minus linear": over_seeds([result.difference for result in trained]).points,
                     "device": trained[0].provenance.device.partition(" (")[0],
                     "hours": f"{hours:.2f}",
                 }
