@@ -41,7 +41,7 @@ def compare(hidden_size: int) -> None:
     parameters = Parameters.check({"profile": "benchmark", "hidden_size": hidden_size})
     prepare(parameters)
     tokenizer, model = classifier.build(parameters, load(parameters, "train"))
-    adapter = LayerwiseAdapter(model.eval())
+    adapter = LayerwiseAdapter(model.cpu().eval())
     test = load(parameters, "test")  # by length: every so many of them is a fair sample
     sample = test.select(range(0, len(test), len(test) // EXAMPLES)).take(EXAMPLES)
     batches = classifier.batches(tokenizer, classifier.tokenize(tokenizer, sample))

@@ -67,7 +67,7 @@ def main() -> None:
     parameters = Parameters.check({"profile": "benchmark", "hidden_size": HIDDEN, "layers": LAYERS})
     prepare(parameters)
     tokenizer, model = classifier.build(parameters, load(parameters, "train"))
-    adapter = LayerwiseAdapter(model.eval())
+    adapter = LayerwiseAdapter(model.cpu().eval())
     test = load(parameters, "test")  # by length: every so many of them is a fair sample
     sample = test.select(range(0, len(test), len(test) // EXAMPLES)).take(EXAMPLES)
     (batch,) = classifier.batches(tokenizer, classifier.tokenize(tokenizer, sample), EXAMPLES)

@@ -93,7 +93,7 @@ def test_block_influence_and_angular_distance_are_those_of_the_model_s_own_hidde
 def test_the_subject_smollm2_12_is_the_first_12_layers_of_smollm2_with_a_head_of_its_own(smollm2):
     tokenizer, subject = classifier.build(Parameters(base_model="smollm2-12"), None)
     _, adapter = smollm2
-    batch = tokenizer(["It broke within a week.", "Good."], return_tensors="pt", padding=True)
+    batch = tokenizer(["It broke within a week.", "Good."], return_tensors="pt", padding=True).to(subject.device)
     with torch.no_grad(), adapter.bypass(set(range(12, len(adapter)))):
         expected = adapter.model.model(**batch).last_hidden_state
         found = subject.model(**batch).last_hidden_state

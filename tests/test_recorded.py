@@ -45,7 +45,7 @@ def test_the_recorded_comparison_grades_every_method_for_every_subject_and_seed(
         assert truth.summary[row["method"]].percentile.value == row["percentile"]
 
 
-@pytest.mark.parametrize("data", ["electronics", "movielens"])
+@pytest.mark.parametrize("data", ["electronics_cpu", "movielens"])
 def test_a_recorded_recommender_is_compared_with_every_baseline_and_its_smaller_versions_with_it(data):
     found = recorded.once("7_recommender")[data]
     whole = found.metrics["transformer"].ndcg_10
@@ -77,6 +77,6 @@ def test_the_reference_run_is_of_one_file_of_reviews_in_the_published_protocol_a
 
 
 def test_the_hours_of_a_study_are_those_of_its_stages_and_of_what_runs_once_for_all_its_subjects():
-    files = [*ROOT.glob("results/electronics/*/seed*/*.json"), *ROOT.glob("results/electronics/[47]_*.json")]
+    files = [*ROOT.glob("results/electronics_cpu/*/seed*/*.json"), *ROOT.glob("results/electronics_cpu/[47]_*.json")]
     seconds = [json.loads(file.read_text())["provenance"]["seconds"] for file in files]
-    assert recorded.hours(recorded.studies(["electronics"])) == pytest.approx(sum(seconds) / 3600)
+    assert recorded.hours(recorded.studies(["electronics_cpu"])) == pytest.approx(sum(seconds) / 3600)

@@ -362,3 +362,24 @@ def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting,
             classifier.load(folder)
         subject = parameters.model_copy(update={"base_model": str(folder)})
         assert classifier.build(subject, None)[1].config.num_labels == 2
+
+
+def test_models_are_built_and_loaded_where_the_gpu_is(setting, tmp_path, monkeypatch):
+    parameters, build = setting
+    _, (model, task, *_) = build()
+    classifier.save(tokenizer_of(task), model, tmp_path / "saved")
+    monkeypatch.setattr(classifier, "device", lambda: torch.device("meta"))  # any device but the CPU
+    _, loaded = classifier.load(tmp_path / "saved")
+    _, built = classifier.build(parameters, load(parameters, "train"))
+    assert {model.device.type, loaded.device.type, built.device.type} == {"cpu", "meta"}
+    assert loaded.device == built.device
+
+
+def test_what_only_evaluation_depends_on_does_not_undo_a_training(setting):
+    parameters, build = setting
+    model, _ = build()
+
+    def digest(**changed):
+        return training._fingerprint(model, Parameters.check(parameters.model_dump() | changed), "data")
+
+    assert digest(evaluation_batch_size=8, export_models=False) == digest() != digest(batch_size=8)

@@ -11,6 +11,8 @@ from transformers import Cache, PreTrainedModel
 
 from layerwise.errors import InputError
 
+torch.use_deterministic_algorithms(torch.cuda.is_available())  # a GPU's fastest ones add in another order each time
+
 # What Hugging Face calls the part of a layer, most of its work, that treats each token by itself.
 FEED_FORWARD = {"mlp", "intermediate", "ffn"}
 
@@ -21,11 +23,8 @@ def inputs(batch: dict[str, torch.Tensor], device: torch.device | None = None) -
 
 
 def device() -> torch.device:
-    """Where models run: on the GPU, if there is one, which from now on gives the same when it is asked twice."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.use_deterministic_algorithms(True)  # the fastest ones add in another order each time
-    return torch.device("cuda")
+    """Where models run: on the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Unrolled:

@@ -171,19 +171,20 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
 
 
 def tried(studies: dict[str, Runs]) -> pd.DataFrame:
-    """What other settings of training gain and cost: a row a study and subject, the cheapest of each subject first.
+    """What other settings of training gain and cost: a row a study, the cheapest first of a subject on a device.
 
-    Subjects with one study are left out. `settings` are the parameters that differ between the runs of a subject: all
-    of them of the cheapest, and of the others those that they have otherwise; `gain` is the accuracy on validation, by
-    which one chooses, less that of the cheapest run, in points; `hours` are those of a seed, on the device before them.
+    Where there is only one it is left out. `settings` are the parameters that differ between them: all of these of the
+    cheapest, and of the others those that they have otherwise; `gain` is the accuracy on validation, by which one
+    chooses, less that of the cheapest run, in points; `hours` are those of a seed.
     """
-    found: dict[str, list[tuple[float, str, list]]] = {}
+    found: dict[tuple[str, str], list[tuple[float, str, list]]] = {}
     for study, subject, runs in _subjects(studies):
         trained = [stages["1_training"] for stages in runs]
         hours = sum(result.provenance.seconds for result in trained) / len(trained) / 3600
-        found.setdefault(subject, []).append((hours, study, trained))
+        device = trained[0].provenance.device.partition(" (")[0]
+        found.setdefault((subject, device), []).append((hours, study, trained))
     rows = []
-    for subject, ways in found.items():
+    for (subject, device), ways in found.items():
         if len(ways) < 2:
             continue
         names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
@@ -200,6 +201,7 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
             rows.append(
                 {
                     "subject": subject,
+                    "device": device,
                     "study": study,
                     "settings": ", ".join(said) or "the same",
                     "seeds": len(trained),
@@ -207,7 +209,6 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
                     "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
                     "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
                     "test, minus linear": over_seeds([result.difference for result in trained]).points,
-                    "device": trained[0].provenance.device.partition(" (")[0],
                     "hours": f"{hours:.2f}",
                 }
             )

@@ -140,7 +140,7 @@ def build(parameters: Parameters, histories: list[np.ndarray], products: int) ->
         for layer in model.transformer.h:
             for last in (layer.attn.c_proj, layer.mlp.c_proj):
                 last.weight.zero_()
-    return model
+    return model.to(device())
 
 
 def split(histories: list[np.ndarray], length: int, graded: int | None) -> dict[str, Dataset]:

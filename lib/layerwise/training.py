@@ -42,6 +42,7 @@ TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the
 TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
 MASKED = 0.15  # of the tokens, to be guessed in a warm-up
 SMALLER = "smaller"  # folder of a run in which smaller models wait until the stage is done
+OF_NO_TRAINING = {"runs", "bootstrap_samples", "evaluation_batch_size", "export_models"}  # parameters
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -404,5 +405,5 @@ def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
 
 def _fingerprint(model: PreTrainedModel, parameters: Parameters, data_sha256: str, *more: object) -> str:
     """Of all that decides what training does: a checkpoint is resumed only where none of it has changed."""
-    said = parameters.model_dump_json(exclude_unset=True, exclude={"runs", "bootstrap_samples"})
+    said = parameters.model_dump_json(exclude_unset=True, exclude=OF_NO_TRAINING)
     return fingerprint(said, data_sha256, model.config.to_json_string(), *more)
