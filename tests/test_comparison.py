@@ -40,6 +40,8 @@ def test_over_seeds_a_figure_is_their_mean_and_its_interval_covers_all_of_theirs
     (found,) = (each for each in claims.beside("here", runs) if each.claim == "accuracy, test")
     assert (found.seeds, found.value, found.low, found.high) == (2, pytest.approx(0.88), 0.84, 0.92)
     assert found.verdict == "within"
+    alike = Interval(value=0.999825, low=0.999825, high=0.999825, n=8)
+    assert results.over_seeds([alike] * 5) == alike  # and not a last digit below it
 
 
 def test_what_a_study_did_not_measure_is_left_out_and_not_made_up():

@@ -1,6 +1,7 @@
 """What a stage leaves behind: typed results with intervals and provenance, and the facts that its page quotes."""
 
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Iterable
@@ -490,7 +491,7 @@ def taus(truth: Graded, methods: Iterable[str]) -> list[Interval]:
 def over_seeds(found: list[Interval]) -> Interval:
     """The mean of what several seeds found, and the interval from the lowest end of theirs to the highest."""
     return Interval(
-        value=sum(each.value for each in found) / len(found),
+        value=statistics.mean(each.value for each in found),  # exact: the mean of equal values is that value
         low=min(each.low for each in found),
         high=max(each.high for each in found),
         n=found[0].n,
