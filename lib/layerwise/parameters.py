@@ -56,7 +56,16 @@ class Parameters(BaseModel):
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the seeds that are compared")
 
     studies: list[str] = Field(
-        ["electronics", "electronics_cpu", "all_reviews", "warm_up", "warm_up_wide", "compression", "pilot"],
+        [
+            "electronics",
+            "electronics_cpu",
+            "all_reviews",
+            "warm_up",
+            "warm_up_wide",
+            "layer_drop",
+            "compression",
+            "pilot",
+        ],
         min_length=1,
         description="recorded studies that are reported on",
     )
