@@ -7,7 +7,6 @@ import warnings
 for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault(
-    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-)  # without it a GPU multiplies matrices differently each time
+# Without it a GPU may multiply the same matrices in another order each time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 warnings.filterwarnings("ignore", message="IProgress not found")

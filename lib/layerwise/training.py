@@ -42,7 +42,8 @@ TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the
 TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
 MASKED = 0.15  # of the tokens, to be guessed in a warm-up
 SMALLER = "smaller"  # folder of a run in which smaller models wait until the stage is done
-OF_NO_TRAINING = {"runs", "bootstrap_samples", "evaluation_batch_size", "export_models"}  # parameters
+# Parameters that no weight depends on.
+OF_NO_TRAINING = {"runs", "bootstrap_samples", "evaluation_batch_size", "export_models"}
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -291,6 +292,7 @@ def _fit(
     """Train in place, with checkpoints in the folder, up to the weights that validate best; the log."""
     epoch = math.ceil(len(train) / parameters.batch_size)
     strategy = "epoch" if epoch <= LONGEST_STRETCH else "steps"
+    on_cpu = adapter.device().type == "cpu"
     arguments = TrainingArguments(
         output_dir=str(folder),
         seed=parameters.seed,
@@ -303,7 +305,7 @@ def _fit(
         per_device_eval_batch_size=2 * parameters.batch_size,
         train_sampling_strategy="group_by_length",
         bf16=parameters.bf16,
-        use_cpu=not torch.accelerator.is_available(),
+        use_cpu=on_cpu,
         eval_strategy=strategy,
         eval_steps=LONGEST_STRETCH,
         save_strategy=strategy,
@@ -313,7 +315,7 @@ def _fit(
         metric_for_best_model=task.metric,
         label_names=list(task.labels),
         logging_steps=max(1, epoch * parameters.epochs // COURSE_POINTS),
-        dataloader_pin_memory=torch.accelerator.is_available(),
+        dataloader_pin_memory=not on_cpu,
         disable_tqdm=True,
         report_to=[],
     )
