@@ -12,6 +12,8 @@ from scipy.stats import rankdata
 
 from layerwise import claims, comparison, recorded, results, stories
 from layerwise.errors import InputError
+from layerwise.fusion import RULES
+from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
 from layerwise.results import Interval
 
@@ -47,30 +49,29 @@ def test_over_seeds_a_figure_is_their_mean_and_its_interval_covers_all_of_theirs
 def test_what_a_study_did_not_measure_is_left_out_and_not_made_up():
     found = claims.beside("here", {("scratch", 0): trained((0.9, 0.8, 1.0))})
     assert not [each for each in found if each.claim.startswith("accuracy at")]
-    row = comparison.claimed(found + claims.beside("compression", recorded.studies()["compression"])).set_index(
-        "figure"
-    )
+    there = claims.beside("electronics_cpu", recorded.studies()["electronics_cpu"])
+    row = comparison.claimed(found + there).set_index("figure")
     assert row.loc["accuracy at 2.5x, healed", "here: scratch"] == ""
-    assert row.loc["accuracy at 2.5x, healed", "compression: scratch"]
+    assert row.loc["accuracy at 2.5x, healed", "electronics_cpu: scratch"]
 
 
 def test_the_compressed_accuracy_beside_a_claim_is_that_of_the_recorded_candidates():
-    runs = recorded.studies()["compression"]
+    runs = recorded.studies()["electronics_cpu"]
     for healed, name in ((True, "accuracy at 2.5x, healed"), (False, "accuracy at 2.5x, as it is")):
         (found,) = (e for e in claims.beside("it", runs) if e.claim == name and e.subject == "scratch")
         mine = [
             candidate.accuracy.value
             for (subject, _), stages in runs.items()
+            if subject == "scratch" and "6_compression" in stages
             for candidate in stages["6_compression"].candidates
-            if subject == "scratch"
-            and (candidate.name, candidate.ratio, candidate.healed) == (stages["6_compression"].choice, 2.5, healed)
+            if (candidate.name, candidate.ratio, candidate.healed) == (stages["6_compression"].choice, 2.5, healed)
         ]
-        assert found.value == pytest.approx(sum(mine) / len(mine)) and found.seeds == len(mine) == 3
+        assert found.value == pytest.approx(sum(mine) / len(mine)) and found.seeds == len(mine) > 1
 
 
 def test_a_ratio_that_was_not_reached_is_set_beside_no_claim_about_it():
     key = ("scratch", 0)
-    stages = recorded.studies(["compression"])["compression"][key]
+    stages = recorded.studies()["electronics_cpu"][key]
     found = {e.claim for e in claims.beside("it", {key: stages})}
     result = stages["6_compression"].model_copy(deep=True)
     for plan in result.plans:
@@ -83,18 +84,19 @@ def test_a_ratio_that_was_not_reached_is_set_beside_no_claim_about_it():
 def test_the_answers_of_a_recorded_study_are_those_of_its_files():
     studies = recorded.studies()
     table = comparison.answers(studies).set_index(["study", "subject"])
-    accuracies = [
-        stages["1_training"].test.accuracy for (subject, _), stages in studies["pilot"].items() if subject == "minilm"
-    ]
-    assert table.loc[("pilot", "minilm"), "accuracy"] == f"{results.over_seeds(accuracies):.1%}"
-    truths = [s["5_ground_truth"] for (subject, _), s in studies["pilot"].items() if subject == "minilm"]
+    runs = [stages for (subject, _), stages in studies["electronics"].items() if subject == "minilm"]
+    accuracy = results.over_seeds([stages["1_training"].test.accuracy for stages in runs])
+    assert table.loc[("electronics", "minilm"), "accuracy"] == f"{accuracy:.1%}"
+    truths = [stages["5_ground_truth"] for stages in runs]
     means = {
         name: results.over_seeds([truth.summary[name].percentile for truth in truths])
         for name in METHODS
         if name in truths[0].summary
     }
     best = max(means, key=lambda name: means[name].value)
-    assert table.loc[("pilot", "minilm"), "best score"] == f"{best}: {means[best]:.0%}"
+    assert table.loc[("electronics", "minilm"), "best score"] == f"{best}: {means[best]:.0%}"
+    kept = [float(name.removeprefix("kept at ").rstrip("x")) for name in table if name.startswith("kept")]
+    assert len(kept) > 4 and kept == sorted(kept)
 
 
 def test_where_numbers_come_from_names_commit_device_and_time_of_every_study():
@@ -102,8 +104,8 @@ def test_where_numbers_come_from_names_commit_device_and_time_of_every_study():
     assert rows[["commit", "device", "finished", "data"]].map(bool).all(axis=None) and (rows["hours"] > 0).all()
     assert set(rows["study"]) == recorded.studies().keys()
     stages = rows.set_index(["study", "subject"])[["seeds", "scored", "graded", "compressed"]]
-    assert stages.loc[("pilot", "minilm")].tolist() == [3, "3 on 150", "3 on 200", 0]
-    assert stages.loc[("compression", "scratch")].tolist() == [3, "", "", 3]
+    assert stages.loc[("electronics", "minilm")].tolist() == [3, "3 on 1,001", "3 on 1,007", 2]
+    assert stages.loc[("more_words", "scratch")].tolist() == [3, "", "", 0]
 
 
 def test_cost_and_grade_of_a_method_stand_beside_each_other_with_intervals_and_empty_where_there_is_none():
@@ -153,33 +155,32 @@ def test_an_interval_shows_itself_in_the_format_of_its_value():
     assert f"{found:.1%}" == "50.0% [41.2%, 60.0%]" and f"{found:+.2f}" == "+0.50 [+0.41, +0.60]"
 
 
-def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_cheapest_run_of_their_subject():
-    studies = recorded.studies(["pilot", "compression"])
-    table = comparison.tried(studies).set_index(["study", "subject"])
-    assert table.loc[("pilot", "scratch"), "settings"] == "vocabulary size 12000"
-    assert table.loc[("pilot", "minilm"), "settings"] == "train reviews 6000"  # its vocabulary is not learned here
+def test_settings_that_were_tried_are_those_that_differ_and_gain_over_the_first_study_of_their_subject_and_device():
+    studies = recorded.studies(["electronics", "electronics_cpu", "warm_up", "warm_up_wide", "fewer_reviews"])
+    table = comparison.tried(studies)
+    settings = table.set_index(["subject", "device", "study"])["settings"].to_dict()
+    assert settings == {
+        ("scratch", "NVIDIA H200", "electronics"): "warm-up none",
+        ("scratch", "NVIDIA H200", "warm_up_wide"): "warm-up 5 x 41,063 texts",
+        ("minilm", "CPU", "electronics_cpu"): "train reviews all, bf16 False",
+        ("minilm", "CPU", "fewer_reviews"): "train reviews 6000, bf16 True",
+        ("scratch", "CPU", "electronics_cpu"): "warm-up none",
+        ("scratch", "CPU", "warm_up"): "warm-up 2 x 41,063 texts",
+    }
+    assert (table["intervals"] == "").tolist() == (table["gain"] == "").tolist() == 3 * [True, False]
     assert set(table["intervals"]) == {"", "overlap"}
-    alone = {"mine": {key: stages for key, stages in studies["pilot"].items() if key[0] == "scratch"}}
-    assert comparison.tried(alone).empty  # there is nothing to compare it with
-    warm = comparison.tried(recorded.studies(["electronics_cpu", "warm_up"])).set_index(["study", "subject"])
-    assert warm["settings"].to_dict() == {
-        ("electronics_cpu", "scratch"): "warm-up none",
-        ("warm_up", "scratch"): "warm-up 2 x 41,063 texts",
-    }
-    wide = comparison.tried(recorded.studies(["electronics", "electronics_cpu", "warm_up_wide"]))
-    assert wide[["device", "study"]].to_numpy().tolist() == [
-        ["NVIDIA H200", "electronics"],
-        ["NVIDIA H200", "warm_up_wide"],
-    ]
-    accuracy = {
-        study: results.over_seeds(
-            [s["1_training"].validation.accuracy for (name, _), s in runs.items() if name == "scratch"]
+    few, many = (
+        results.over_seeds(
+            [found["1_training"].validation.accuracy for (name, _), found in studies[study].items() if name == "minilm"]
         )
-        for study, runs in studies.items()
-    }
-    gain = 100 * (accuracy["pilot"].value - accuracy["compression"].value)
-    assert table.loc[("pilot", "scratch"), "gain"] == f"{gain:+.1f}"
-    assert table.loc[("compression", "scratch"), "gain"] == ""
+        for study in ("fewer_reviews", "electronics_cpu")
+    )
+    assert table.set_index("study").loc["fewer_reviews", "gain"] == f"{100 * (few.value - many.value):+.1f}"
+    (last,) = comparison.tried(recorded.studies(["warm_up", "electronics_cpu"])).tail(1).to_dict("records")
+    assert (last["study"], last["settings"]) == ("electronics_cpu", "warm-up none")
+    words = comparison.tried(recorded.studies(["electronics_cpu", "more_words"])).set_index("study")["settings"]
+    assert words["more_words"] == "bf16 True, vocabulary size 12000"
+    assert comparison.tried(recorded.studies(["electronics_cpu"])).empty  # there is nothing to compare it with
 
 
 def voted(*ratios: tuple[str, int], percentiles: dict[str, float]) -> dict:
@@ -225,9 +226,10 @@ def test_a_vote_is_told_to_choose_well_where_it_does_and_else_who_does_better():
 
 
 def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_seeds_of_a_recorded_study():
-    studies = recorded.studies(["pilot", "compression"])
-    found = [s["6_compression"] for (name, _), s in studies["compression"].items() if name == "scratch"]
-    rows = [row for row in comparison.smaller(studies) if row["subject"] == "compression: scratch"]
+    studies = recorded.studies(recorded.REFERENCE)
+    runs = [stages for (name, _), stages in studies["electronics_cpu"].items() if name == "scratch"]
+    found = [stages["6_compression"] for stages in runs if "6_compression" in stages]
+    rows = [row for row in comparison.smaller(studies) if row["subject"] == "electronics_cpu: scratch"]
     assert {(row["name"], row["ratio"], row["healed"]) for row in rows} == {
         (c.name, c.ratio, c.healed) for c in found[0].candidates if c.ratio
     }
@@ -238,53 +240,58 @@ def test_what_smaller_models_keep_and_where_methods_stand_is_the_mean_of_the_see
             for c in r.candidates
             if all(getattr(c, k) == row[k] for k in ("name", "ratio", "healed"))
         ]
-        assert (row["seeds"], row["low"], row["high"]) == (3, min(c.low for c in same), max(c.high for c in same))
-        assert row["kept"] == pytest.approx(sum(c.value for c in same) / 3)
+        assert row["seeds"] == len(found)
+        assert (row["low"], row["high"]) == (min(c.low for c in same), max(c.high for c in same))
+        assert row["kept"] == pytest.approx(sum(c.value for c in same) / len(found))
     (best,) = [row for row in rows if (row["name"], row["ratio"], row["healed"]) == ("best_subset", 4.0, True)]
     for healed in (False, True):
         shown = comparison.kept(rows, healed)
-        assert list(shown["ratio"]) == ["2.5x", "4x"] and ("learned anew" in shown) == healed
+        assert list(shown["ratio"]) == ["1.35x", "1.8x", "2.5x", "4x"] and ("learned anew" in shown) == healed
         assert not (shown == "").any(axis=None)
-    assert shown["best subset"][1] == f"{best['kept']:.1%} [{best['low']:.1%}, {best['high']:.1%}]"
+    assert shown["best subset"][3] == f"{best['kept']:.1%} [{best['low']:.1%}, {best['high']:.1%}]"
     assert comparison.kept([], healed=True).empty
-    truths = [s["5_ground_truth"] for (name, _), s in studies["pilot"].items() if name == "minilm"]
-    assert comparison.percentiles(studies)["pilot: minilm"]["shap"] == results.over_seeds(
+    truths = [s["5_ground_truth"] for (name, _), s in studies["electronics"].items() if name == "minilm"]
+    assert comparison.percentiles(studies)["electronics: minilm"]["shap"] == results.over_seeds(
         [truth.summary["shap"].percentile for truth in truths]
     )
 
 
 def test_choices_and_rivals_of_each_smaller_model_are_counted_where_their_intervals_lie_apart_from_zero():
-    runs = recorded.studies(["compression"])["compression"]
-    rows = comparison.contrasts({"compression": runs}).to_dict("records")
-    stages = [found["6_compression"] for found in runs.values()]
+    studies = recorded.studies(recorded.REFERENCE)
+    rows = comparison.contrasts(studies).to_dict("records")
+    stages = [found for seeds in comparison.of_stage(studies, "6_compression").values() for found in seeds.values()]
     said = [found for stage in stages for found in stage.contrasts.values()]
-    assert len(rows) == len(said) == 10
+    assert len(rows) == len(said) > 10
     for row, found in zip(rows, said, strict=True):
         assert {
             name: row[name] for name in ("choice_before", "choice_after", "anew", "linear")
         }.items() <= found.items()
-    assert [(row["run"], row["ratio"]) for row in rows if row["guessing"]] == [("compression: minilm", "1.18x")]
+    assert [row["guessing"] for row in rows] == [
+        plan.ratio in [candidate.ratio for candidate in stage.guessing] for stage in stages for plan in stage.plans
+    ]
     story = stories.contrasts_story(rows)
     for name, start in (("choice_after", "and healed"), ("linear", "linear classifier")):
         better, worse = (sum(found[name].low > 0 for found in said), sum(found[name].high < 0 for found in said))
-        assert f"{start} better in {better} and worse in {worse} of 10" in story
-    assert story.endswith("more than to guess at 1.18x of compression: minilm.")
+        assert f"{start} better in {better} and worse in {worse} of {len(said)}" in story
+    guess = rows[0] | {"guessing": True}
+    assert stories.contrasts_story([guess]).endswith(f"more than to guess at {guess['ratio']} of {guess['run']}.")
     bare = [row | {"choice_before": None, "choice_after": None, "guessing": False} for row in rows]
     assert "worse in none of 0 models as they are" in stories.contrasts_story(bare)
     assert stories.contrasts_story([]) == "None of these studies measured it."
 
 
 def test_each_graded_run_has_its_thirds_signs_and_best_score_beside_the_best_control():
-    runs = recorded.studies(["pilot"])["pilot"]
-    rows = comparison.graded({"pilot": runs}).set_index(["run", "seed"])
-    assert len(rows) == len(runs) == 6
-    for (subject, seed), stages in runs.items():
-        truth, row = stages["5_ground_truth"], rows.loc[(f"pilot: {subject}", seed)]
+    runs = recorded.studies()["electronics"]
+    rows = comparison.graded({"electronics": runs}).set_index(["run", "seed"])
+    graded = {run: stages for run, stages in runs.items() if "5_ground_truth" in stages}
+    assert len(rows) == len(graded) > 3
+    for (subject, seed), stages in graded.items():
+        truth, row = stages["5_ground_truth"], rows.loc[(f"electronics: {subject}", seed)]
         place = rankdata(truth.shapley) - 1  # of those that add less
         early = np.array_split(place / (len(place) - 1), 3)[0].mean()
         low, high = (truth.half_by_chance.low, truth.half_by_chance.high)
         assert row["needs its depth"] == ("yes" if low > 0.01 else "hardly" if high < 0.01 else "within noise")
-        assert row["early"] == f"{early:.2f}" and row["graded on"] == truth.examples == 200
+        assert row["early"].startswith(f"{early:.2f} [") and row["graded on"] == truth.examples == 1007
         pairs = [
             (truth.agreement_low[i][j], truth.agreement_high[i][j])
             for i, one in enumerate(truth.ranked)
@@ -297,6 +304,38 @@ def test_each_graded_run_has_its_thirds_signs_and_best_score_beside_the_best_con
         best = row["best score"].replace(" ", "_")
         assert means[best] == max(means[name] for name in METHODS)
         assert means[row["best control"]] == max(means[name] for name in ("first", "last", "even", "random"))
+
+
+def test_who_is_to_be_trusted_is_told_by_the_runs_in_which_the_whole_interval_lies_above_chance_or_above_the_controls():
+    def graded(**percentiles: tuple[float, float]) -> dict:
+        names = dict.fromkeys([*METHODS, *RULES, *CONTROLS], (0.5, 0.5)) | percentiles
+        summary = {
+            name: SimpleNamespace(percentile=Interval(value=(low + high) / 2, low=low, high=high, n=9))
+            for name, (low, high) in names.items()
+        }
+        return {"5_ground_truth": SimpleNamespace(summary=summary)}
+
+    runs = {
+        ("a", 0): graded(shap=(0.8, 0.9), kemeny=(0.6, 0.8), first=(0.55, 0.7), fisher=(0.1, 0.2)),
+        ("a", 1): graded(shap=(0.4, 0.9), kemeny=(0.6, 0.8)),
+        ("b", 0): {},
+    }
+    table = comparison.trusted({"mine": runs})
+    assert table["choice by"].head(3).tolist() == ["kemeny", "shap", "first"] and set(table["runs"]) == {2}
+    counts = table.set_index("choice by")[["above chance", "below chance", "above controls"]]
+    assert counts.loc[["kemeny", "shap", "first", "fisher"]].to_numpy().tolist() == [
+        [2, 0, 1],
+        [1, 0, 1],
+        [1, 0, 0],
+        [0, 1, 0],
+    ]
+    shares = table.set_index("choice by").loc["shap", ["mean percentile", "lowest"]]
+    assert shares.tolist() == pytest.approx([0.75, 0.65])
+    said = stories.trusted_story(table.to_dict("records"))
+    assert "Of 2 recorded runs" in said and "kemeny 2 and shap 1; " in said and "first the most, 1" in said
+    assert "below chance: fisher 1." in said and said.endswith("all four controls: kemeny and shap 1.")
+    assert comparison.trusted({"mine": {("b", 0): {}}}).empty
+    assert stories.trusted_story([]) == "None of these studies measured it."
 
 
 def test_seeds_are_counted_by_whether_they_win_and_a_hull_of_intervals_is_no_verdict():
@@ -324,5 +363,5 @@ def test_the_chapter_of_the_recorded_runs_can_be_made_of_each_study_alone(study,
 
 
 def test_a_study_that_is_not_recorded_is_answered_with_those_that_are():
-    with pytest.raises(InputError, match="no study 'mine' is recorded; choose from: .*pilot"):
-        recorded.studies(["pilot", "mine"])
+    with pytest.raises(InputError, match="no study 'mine' is recorded; choose from: .*warm_up"):
+        recorded.studies(["warm_up", "mine"])

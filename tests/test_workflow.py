@@ -120,7 +120,7 @@ def test_the_report_is_left_as_markdown_with_its_figures_beside_it(project):
     figures = re.findall(r"!\[.*?\]\((.*?)\)", report)
     assert len(figures) >= 4 and all((project / "runs/smoke" / figure).is_file() for figure in figures)
     claims = json.loads((project / "runs/smoke/8_comparison.json").read_text())["claims"]
-    assert {each["study"] for each in claims} >= {"this build", "pilot"}
+    assert {each["study"] for each in claims} >= {"this build", "electronics"}
     for each in claims:
         assert f"{each['value']:.1%}" in report and each["low"] <= each["value"] <= each["high"]
 

@@ -1,12 +1,12 @@
 """Runs side by side: this build and the recorded ones, what they measured, and where each number comes from."""
 
 from math import comb
-from statistics import median
+from statistics import mean, median
 
 import pandas as pd
 from pydantic import BaseModel
 
-from layerwise.fusion import RULES, thirds
+from layerwise.fusion import RULES
 from layerwise.grading import CONTROLS
 from layerwise.importance import METHODS
 from layerwise.parameters import Parameters
@@ -22,12 +22,13 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
     """Where numbers come from: a row a study and subject. `hours` are those of all its stages and seeds together.
 
     `scored` and `graded` say of how many seeds the layers were, and on how many reviews; `compressed` of how many. The
-    numbers of reviews, `tested on` and `reviews` of all splits among them, are the first seed's.
+    numbers of reviews are the first seed's, of `learned from` and `tested on` too.
     """
     rows = []
     for study, subject, runs in _subjects(studies):
         (first, *_), made = runs, [result.provenance for stages in runs for result in stages.values()]
         trained = first["1_training"]
+        learned = trained.provenance.parameters["train_reviews"] or trained.data.splits["train"].reviews
         rows.append(
             {
                 "study": study,
@@ -36,7 +37,7 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
                 "layers": trained.model.layers,
                 "million parameters": round(trained.model.parameters / 1e6, 1),
                 "data": trained.data.source,
-                "reviews": sum(split.reviews for split in trained.data.splits.values()),
+                "learned from": f"{learned:,}",
                 "scored": _on(runs, "3_advanced_importance"),
                 "graded": _on(runs, "5_ground_truth"),
                 "compressed": sum("6_compression" in stages for stages in runs),
@@ -65,10 +66,10 @@ def graded(studies: dict[str, Runs]) -> pd.DataFrame:
 
     What half of the layers cost, chosen blindly and at best, is in points of accuracy; a model `needs its depth` if it
     is more than one when they are chosen blindly. `early`, `middle` and `late` are the mean places of the thirds of the
-    depth in the ranking by Shapley values, as `fusion.thirds` has them, with 95 % intervals over reviews where they
-    were recorded. `above zero` and `below zero` count the pairs of methods whose Kendall's tau is, with its whole
-    interval. Percentiles are means over all sizes, of the method and of the control that have the highest; `above
-    chance` are the methods whose interval is.
+    depth in the ranking by Shapley values, as `fusion.thirds` has them, with 95 % intervals over reviews, empty of
+    fewer than three layers. `above zero` and `below zero` count the pairs of methods whose Kendall's tau is, with its
+    whole interval. Percentiles are means over all sizes, of the method and of the control that have the highest;
+    `above chance` are the methods whose interval is.
     """
     rows = []
     for run, seeds in of_stage(studies, "5_ground_truth").items():
@@ -79,7 +80,7 @@ def graded(studies: dict[str, Runs]) -> pd.DataFrame:
                 "half, at best, costs": truth.half_at_best.points,
                 "needs its depth": {True: "yes", False: "hardly", None: "within noise"}[truth.needs_depth],
             }
-            places = [f"{third:.2f}" for third in truth.thirds or thirds(truth.shapley)]
+            places = [f"{third:.2f}" for third in truth.thirds] if truth.thirds else [""] * 3
             row |= dict(zip(("early", "middle", "late"), places, strict=True))
             pairs = taus(truth, METHODS)
             row |= {
@@ -167,37 +168,39 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
                 if kept:
                     row[f"kept at {plan.at}"] = f"{over_seeds(kept):.1%}"
         rows.append(row)
-    return pd.DataFrame(rows).fillna("")
+    table = pd.DataFrame(rows).fillna("")
+    at = sorted((name for name in table if name.startswith("kept at ")), key=lambda name: float(name[8:].rstrip("x")))
+    return table[[name for name in table if name not in at] + at]
 
 
 def tried(studies: dict[str, Runs]) -> pd.DataFrame:
-    """What other settings of training gain and cost: a row a study, the cheapest first of a subject on a device.
+    """What other settings of training gain and cost: a row a study, for each subject and device.
 
-    Where there is only one it is left out. `settings` are the parameters that differ between them: all of these of the
-    cheapest, and of the others those that they have otherwise; `gain` is the accuracy on validation, by which one
-    chooses, less that of the cheapest run, in points; `hours` are those of a seed.
+    The first study of a subject on a device is what the others are compared with; where it is alone it is left out.
+    `settings` are the parameters that differ between them: all of these of the first, and of the others those that they
+    have otherwise; `gain` is the accuracy on validation, by which one chooses, less that of the first, in points;
+    `hours` are those of a seed.
     """
-    found: dict[tuple[str, str], list[tuple[float, str, list]]] = {}
+    found: dict[tuple[str, str], dict[str, list[TrainingResult]]] = {}
     for study, subject, runs in _subjects(studies):
         trained = [stages["1_training"] for stages in runs]
-        hours = sum(result.provenance.seconds for result in trained) / len(trained) / 3600
         device = trained[0].provenance.device.partition(" (")[0]
-        found.setdefault((subject, device), []).append((hours, study, trained))
+        found.setdefault((subject, device), {})[study] = trained
     rows = []
     for (subject, device), ways in found.items():
         if len(ways) < 2:
             continue
         names = (*OF_TRAINING, *OF_SCRATCH) if subject == "scratch" else OF_TRAINING
-        settings = {study: _settings(trained[0], names) for _, study, trained in ways}
-        differ = [name for name in settings[ways[0][1]] if len({one[name] for one in settings.values()}) > 1]
-        ways.sort(key=lambda way: way[0])
-        cheapest, usual = None, settings[ways[0][1]]
-        for hours, study, trained in ways:
+        settings = {study: _settings(trained[0], names) for study, trained in ways.items()}
+        usual, *_ = settings.values()
+        differ = [name for name in usual if len({one[name] for one in settings.values()}) > 1]
+        reference = None
+        for study, trained in ways.items():
             accuracy = over_seeds([result.validation.accuracy for result in trained])
-            own = settings[study]
-            said = [f"{name} {own[name]}" for name in differ if cheapest is None or own[name] != usual[name]]
-            cheapest = cheapest or accuracy
-            apart = accuracy.low > cheapest.high or accuracy.high < cheapest.low
+            own, first = settings[study], reference is None
+            said = [f"{name} {own[name]}" for name in differ if first or own[name] != usual[name]]
+            reference = reference or accuracy
+            apart = accuracy.low > reference.high or accuracy.high < reference.low
             rows.append(
                 {
                     "subject": subject,
@@ -206,12 +209,44 @@ def tried(studies: dict[str, Runs]) -> pd.DataFrame:
                     "settings": ", ".join(said) or "the same",
                     "seeds": len(trained),
                     "validation": f"{accuracy:.1%}",
-                    "gain": "" if accuracy is cheapest else f"{100 * (accuracy.value - cheapest.value):+.1f}",
-                    "intervals": "" if accuracy is cheapest else "apart" if apart else "overlap",
+                    "gain": "" if first else f"{100 * (accuracy.value - reference.value):+.1f}",
+                    "intervals": "" if first else "apart" if apart else "overlap",
                     "test, minus linear": over_seeds([result.difference for result in trained]).points,
-                    "hours": f"{hours:.2f}",
+                    "hours": f"{mean(result.provenance.seconds for result in trained) / 3600:.2f}",
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def trusted(studies: dict[str, Runs]) -> pd.DataFrame:
+    """In how many runs each score, vote and control is shown to choose better than chance: a row each, the best first.
+
+    A run is a study, a subject and a seed; its percentile is that of `percentiles`. `above chance` and `below chance`
+    count the runs whose whole interval lies above one half or below it, `above controls` those whose interval lies
+    above the intervals of all controls. Who was not asked in every run is left out.
+    """
+    summaries = [truth.summary for seeds in of_stage(studies, "5_ground_truth").values() for truth in seeds.values()]
+    rows = []
+    for kind, names in (("score", METHODS), ("vote", RULES), ("control", CONTROLS)):
+        for name in names:
+            if summaries and all(name in summary for summary in summaries):
+                found = [summary[name].percentile for summary in summaries]
+                controls = [max(summary[each].percentile.high for each in CONTROLS) for summary in summaries]
+                rows.append(
+                    {
+                        "choice by": name.replace("_", " "),
+                        "kind": kind,
+                        "runs": len(found),
+                        "mean percentile": mean(each.value for each in found),
+                        "lowest": min(each.value for each in found),
+                        "above chance": sum(each.low > 0.5 for each in found),
+                        "below chance": sum(each.high < 0.5 for each in found),
+                        "above controls": sum(
+                            each.low > control for each, control in zip(found, controls, strict=True)
+                        ),
+                    }
+                )
+    rows.sort(key=lambda row: (row["above chance"], row["mean percentile"]), reverse=True)
     return pd.DataFrame(rows)
 
 

@@ -22,6 +22,8 @@ KINDS = {
         results.ComparisonResult,
     )
 }
+# The reference run, on a GPU and on a CPU; what else is recorded has been trained only, with other settings.
+REFERENCE = ["electronics", "electronics_cpu"]
 Runs = dict[tuple[str, int], dict[str, BaseModel]]  # the results of each stage by its name, for each subject and seed
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import myst_nb
 import numpy as np
 import torch
+from pandas.io.formats.style import Styler
 from pydantic import BaseModel
 from scipy import stats
 
@@ -307,7 +308,7 @@ class Graded(BaseModel):
     agreement_high: list[list[float]]
     half_by_chance: Interval
     half_at_best: Interval
-    thirds: list[Interval] | None = None  # not in runs that were recorded before there was a stage 7
+    thirds: list[Interval] | None = None  # fewer than three layers have none
 
 
 class GroundTruth(Graded):
@@ -588,8 +589,8 @@ def load_arrays(stage: str, parameters: Parameters) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def glue(**facts: str | float) -> None:
-    """Hand facts to the prose of the page, which quotes them by name."""
+def glue(**facts: str | float | Styler) -> None:
+    """Hand facts and tables to the prose of the pages, which quote them by name."""
     for name, fact in facts.items():
         myst_nb.glue(name.replace("_", "-"), fact, display=False)
 

@@ -4,8 +4,6 @@ from collections import Counter
 from itertools import combinations
 from statistics import median
 
-import pandas as pd
-
 from layerwise.fusion import RULES, agreement
 from layerwise.grading import CONTROLS
 from layerwise.results import (
@@ -187,14 +185,27 @@ def claims_story(where: str, tested: list[Tested]) -> str:
     )
 
 
-def in_words(answers: pd.DataFrame, columns: list[str]) -> str:
-    """What studies answer, a row each with `study` and `subject`, under some of the columns."""
-    said = [
-        f"{row['study']}, {row['subject']}: {', '.join(f'{column} {row[column]}' for column in columns if row[column])}"
-        for row in answers.to_dict("records")
-        if any(row[column] for column in columns)
-    ]
-    return "; ".join(said) + "."
+def trusted_story(rows: list[dict]) -> str:
+    """Whose choices are shown to be better than chance, and than controls, in how many runs: `comparison.trusted`."""
+    if not rows:
+        return "None of these studies measured it."
+    informed = [row for row in rows if row["kind"] != "control"]
+    control = max((row for row in rows if row["kind"] == "control"), key=lambda row: row["above chance"])
+    return (
+        f"Of {rows[0]['runs']} recorded runs, so many have the mean percentile of a method's choices above chance, "
+        f"with its whole interval: {_counted(informed, 'above chance')}; of the controls, which look at nothing, "
+        f"{control['choice by']} the most, {control['above chance']}. Shown to be below chance: "
+        f"{_counted(informed, 'below chance')}. And, which asks more than chance does, above the intervals of all four "
+        f"controls: {_counted(informed, 'above controls')}."
+    )
+
+
+def _counted(rows: list[dict], column: str) -> str:
+    """Who has how many, the most first; those who have none are left out."""
+    names: dict[int, list[str]] = {}
+    for row in sorted(rows, key=lambda row: -row[column]):
+        names.setdefault(row[column], []).append(row["choice by"])
+    return _list([f"{_and(who)} {count}" for count, who in names.items() if count] or ["none"])
 
 
 def fusion_story(truth: GroundTruth) -> str:
