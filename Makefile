@@ -26,7 +26,7 @@ book: .venv/installed
 
 record:
 	@[ -d runs/$(PROFILE) ] || { echo "nothing has run of the profile $(PROFILE): make book PROFILE=$(PROFILE) first" >&2; exit 1; }
-	@cd runs/$(PROFILE) && find . -name '[0-9]_*.json' -print | tar -cf - -T - | (mkdir -p $(CURDIR)/results/$(PROFILE) && tar -C $(CURDIR)/results/$(PROFILE) -xf -)
+	@cd runs/$(PROFILE) && find . -name '[0-9]_*.json' ! -name '4_expert.json' -print | tar -cf - -T - | (mkdir -p $(CURDIR)/results/$(PROFILE) && tar -C $(CURDIR)/results/$(PROFILE) -xf -)
 	@git status --short results
 
 test: .venv/installed lint

@@ -25,12 +25,12 @@ from layerwise.reviews import prepare, unlabelled
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 try:
-    RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
-    for folder in (RUNS[0].profile_dir, Path("_build"), Path("book/stages")):
+    SHARED, RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
+    for folder in (SHARED.profile_dir, Path("_build"), Path("book/stages")):
         folder.mkdir(parents=True, exist_ok=True)
     # Once for all subjects and seeds, and before any of them: data that cannot be used must not touch what was made.
-    prepare(RUNS[0])
-    interactions.prepare(RUNS[0])
+    prepare(SHARED)
+    interactions.prepare(SHARED)
     for run in RUNS:
         if run.warm_up:
             unlabelled(run)
@@ -49,23 +49,23 @@ STAGES = [
 ]
 ONCE = ["4_llama", "7_recommender", "8_comparison", "9_reference"]  # for all subjects and seeds
 RECORDED = sorted(map(str, Path("results").rglob("*.json")))
-ROOT = Path(RUNS[0].runs) / RUNS[0].profile
+ROOT = Path(SHARED.runs) / SHARED.profile
 RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
-FIRST = f"{ROOT}/{RUNS[0].subject}/seed{RUNS[0].seed}"
+FIRST = f"{ROOT}/{SHARED.subject}/seed{SHARED.seed}"
 # An expert is asked once there is a key, and anew each time that the workflow is started if the parameters say so.
-EXPERT = RUNS[0].expert_model and [bool(os.environ.get("OPENAI_API_KEY")), RUNS[0].expert_anew and time.time()]
+EXPERT = SHARED.expert_model and [bool(os.environ.get("OPENAI_API_KEY")), SHARED.expert_anew and time.time()]
 # Runs share the cores among them: several small models train faster side by side than one after the other.
 THREADS = max(1, workflow.cores // len(RUNS))
 
 
 def run_of(wildcards):
-    """The run of a subject and a seed; the first for what there is once."""
-    return next((run for run in RUNS if (run.subject, str(run.seed)) == (*wildcards,)), RUNS[0])
+    """The run of a subject and a seed."""
+    return next(run for run in RUNS if (run.subject, str(run.seed)) == (*wildcards,))
 
 
-def parameters(notebook, wildcards):
+def parameters(notebook, run=SHARED):
     """The parameters of a run that a notebook declares, as papermill takes them; its other parameters do not concern it."""
-    said = run_of(wildcards).model_dump(include=set(inspect_notebook(f"notebooks/{notebook}.ipynb")))
+    said = run.model_dump(include=set(inspect_notebook(f"notebooks/{notebook}.ipynb")))
     return yaml.safe_dump(said, default_flow_style=True, width=float("inf"))
 
 
@@ -158,7 +158,7 @@ rule training:
         model=directory(f"{RUN}/model"),
     params:
         code=code_sha256("notebooks/1_training.ipynb"),
-        parameters=lambda wildcards: parameters("1_training", wildcards),
+        parameters=lambda wildcards: parameters("1_training", run_of(wildcards)),
     log: f"{RUN}/1_training.log"
     threads: THREADS
     shell: EXECUTE
@@ -175,7 +175,7 @@ rule core_importance:
         scores=f"{RUN}/2_core_importance.npz",
     params:
         code=code_sha256("notebooks/2_core_importance.ipynb"),
-        parameters=lambda wildcards: parameters("2_core_importance", wildcards),
+        parameters=lambda wildcards: parameters("2_core_importance", run_of(wildcards)),
     log: f"{RUN}/2_core_importance.log"
     threads: THREADS
     shell: EXECUTE
@@ -193,7 +193,7 @@ rule advanced_importance:
         scores=f"{RUN}/3_advanced_importance.npz",
     params:
         code=code_sha256("notebooks/3_advanced_importance.ipynb"),
-        parameters=lambda wildcards: parameters("3_advanced_importance", wildcards),
+        parameters=lambda wildcards: parameters("3_advanced_importance", run_of(wildcards)),
     log: f"{RUN}/3_advanced_importance.log"
     threads: THREADS
     shell: EXECUTE
@@ -209,7 +209,7 @@ rule language_model:
         result=f"{ROOT}/4_llama.json",
     params:
         code=code_sha256("notebooks/4_llama.ipynb"),
-        parameters=parameters("4_llama", ()),
+        parameters=parameters("4_llama"),
     log: f"{ROOT}/4_llama.log"
     threads: workflow.cores  # it runs once, so it need not share them
     shell: EXECUTE
@@ -228,7 +228,7 @@ rule fusion:
         result=f"{RUN}/4_llm_and_fusion.json",
     params:
         code=code_sha256("notebooks/4_llm_and_fusion.ipynb"),
-        parameters=lambda wildcards: parameters("4_llm_and_fusion", wildcards),
+        parameters=lambda wildcards: parameters("4_llm_and_fusion", run_of(wildcards)),
         expert=EXPERT,
     log: f"{RUN}/4_llm_and_fusion.log"
     threads: THREADS
@@ -249,7 +249,7 @@ rule ground_truth:
         table=f"{RUN}/5_ground_truth.npz",
     params:
         code=code_sha256("notebooks/5_ground_truth.ipynb"),
-        parameters=lambda wildcards: parameters("5_ground_truth", wildcards),
+        parameters=lambda wildcards: parameters("5_ground_truth", run_of(wildcards)),
     log: f"{RUN}/5_ground_truth.log"
     threads: THREADS
     shell: EXECUTE
@@ -271,7 +271,7 @@ rule compression:
         export=directory(f"{RUN}/export"),
     params:
         code=code_sha256("notebooks/6_compression.ipynb"),
-        parameters=lambda wildcards: parameters("6_compression", wildcards),
+        parameters=lambda wildcards: parameters("6_compression", run_of(wildcards)),
     log: f"{RUN}/6_compression.log"
     threads: THREADS
     shell: EXECUTE
@@ -289,7 +289,7 @@ rule recommender:
         models=directory(f"{ROOT}/recommender/models"),
     params:
         code=code_sha256("notebooks/7_recommender.ipynb"),
-        parameters=parameters("7_recommender", ()),
+        parameters=parameters("7_recommender"),
     log: f"{ROOT}/7_recommender.log"
     threads: workflow.cores  # it runs once, so it need not share them
     shell: EXECUTE
@@ -309,7 +309,7 @@ rule comparison:
         depths=f"{ROOT}/8_comparison_depths.png",
     params:
         code=code_sha256("notebooks/8_comparison.ipynb"),
-        parameters=parameters("8_comparison", ()),
+        parameters=parameters("8_comparison"),
     log: f"{ROOT}/8_comparison.log"
     threads: THREADS
     shell: EXECUTE
@@ -324,6 +324,6 @@ rule reference:
         notebook=f"{ROOT}/9_reference.ipynb",
     params:
         code=code_sha256("notebooks/9_reference.ipynb"),
-        parameters=parameters("9_reference", ()),
+        parameters=parameters("9_reference"),
     log: f"{ROOT}/9_reference.log"
     shell: EXECUTE

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, T5Confi
 
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
+from layerwise.importance import score
 
 KEPT = [0, 2]
 
@@ -90,6 +91,21 @@ def test_a_kept_decoder_still_generates_with_its_cache(architecture, tmp_path):
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
     with_cache, without = (smaller.generate(prompt, use_cache=use, **options) for use in (True, False))
     assert with_cache.shape == (1, 11) and torch.equal(with_cache, without)
+
+
+@torch.no_grad()
+def test_a_bypass_within_another_leaves_the_outer_one_as_it_was():
+    model, batch = make_model("bert"), make_batch()
+    adapter, inputs = LayerwiseAdapter(model), inputs_of(batch)
+    whole = model(**inputs).logits
+    with adapter.bypass({1}):
+        without = model(**inputs).logits
+        with adapter.bypass({1, 2}):
+            assert not torch.equal(model(**inputs).logits, without)
+        assert torch.equal(model(**inputs).logits, without)
+        assert score("block_influence", adapter, [batch])[:, 1].tolist() == pytest.approx([0] * 5, abs=1e-6)
+        assert torch.equal(model(**inputs).logits, without)
+    assert torch.equal(model(**inputs).logits, whole)
 
 
 @torch.no_grad()

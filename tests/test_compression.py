@@ -189,7 +189,7 @@ def test_everyone_who_can_be_healed_is_known_before_anything_runs(small):
 
 
 def test_healing_the_choice_of_nobody_is_refused(small):
-    with pytest.raises(InputError, match="'heal': nobody is called 'fischer'; choose among mine, first"):
+    with pytest.raises(InputError, match="nobody called 'fischer' has chosen layers to heal; choose among mine, first"):
         compression.candidates({"mine": np.arange(4)}, small[1], seed=0, heal=["mine", "fischer"])
 
 

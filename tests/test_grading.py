@@ -5,6 +5,8 @@ from test_subsets import make_table
 
 from layerwise import grading, subsets
 from layerwise.fusion import agreement
+from layerwise.results import Graded
+from layerwise.stories import thirds_story
 
 
 def graded(table, order):
@@ -42,6 +44,47 @@ def test_the_mean_grade_of_all_choices_is_the_grade_of_chance():
             each.append([found.value[size - 1, 0], found.regret[size - 1, 0], found.percentile[size - 1, 0]])
         expected = [chance.value[size - 1, 0], chance.regret[size - 1, 0], chance.percentile[size - 1, 0]]
         np.testing.assert_allclose(np.mean(each, axis=0), expected, atol=1e-12)
+
+
+def test_of_a_sampled_table_chance_is_what_was_drawn_by_chance_and_not_what_was_put_in_to_be_graded():
+    whole = make_table(8, examples=40)
+    whole.gain[:] = np.arange(40) < 5 * whole.kept[:, :4].sum(1)[:, None] + whole.kept[:, 4:].sum(1)[:, None]
+    orders = np.array([np.random.default_rng(i).permutation(8) for i in range(30)])
+    best = [subsets.best(whole, size) for size in range(9)]
+    drawn = {*whole.rows(subsets.nested(orders)).ravel()}
+    path = whole.kept[subsets.greedy(whole)]
+    steps = {row for kept in path for row in whole.rows(subsets.without_one(kept))}
+    rows = sorted(drawn | steps | {*best})
+    sample = subsets.Table(whole.kept[rows], whole.log_p[rows], whole.gain[rows])
+    assert not sample.complete and len(rows) > len(drawn)
+    worth = sample.mean_gain[:, None]
+    choice = sample.kept[[rows.index(row) for row in best]][None]
+    graded = grading.grade(sample, worth, choice, orders)
+    chance = grading.grade_of_chance(sample, worth, orders)
+    for size in range(1, 8):
+        pool = [row for row in drawn if whole.sizes[row] == size]
+        others = [whole.mean_gain[row] for row in pool if row != best[size]]
+        mine = whole.mean_gain[best[size]]
+        below = sum(other < mine for other in others) + sum(other == mine for other in others) / 2
+        assert graded.percentile[size - 1, 0] == pytest.approx(below / max(len(others), 1))
+        assert graded.regret[size - 1, 0] == 0
+        assert chance.value[size - 1, 0] == pytest.approx(whole.mean_gain[pool].mean())
+        assert chance.regret[size - 1, 0] == pytest.approx(mine - whole.mean_gain[pool].mean())
+    lost, at_best = grading.half_lost(sample, worth, orders)
+    assert lost[0] == pytest.approx(whole.mean_gain[-1] - chance.value[3, 0]) and at_best[0] < lost[0]
+    sizes = grading.sizes(sample, orders)
+    assert sizes[4].mean == pytest.approx(chance.value[3, 0]) and sizes[4].best.value == whole.mean_gain[best[4]]
+    assert sizes[0].subsets == sizes[8].subsets == 1
+
+
+def test_two_layers_are_graded_and_have_no_thirds():
+    table = make_table(2, examples=12)
+    judges = grading.resamples(12, samples=100, seed=0)
+    means = {name: np.random.default_rng(i).normal(size=(101, 2)) for i, name in enumerate(("fisher", "shap"))}
+    found = grading.graded(table, None, means, judges)
+    again = Graded.model_validate_json(found.model_dump_json())
+    assert again.thirds == [] and again.grades["shap"].keys() == {1}
+    assert thirds_story(again.thirds) == "there are too few layers to say."
 
 
 def test_each_resample_grades_its_own_choice_on_its_own_reviews():

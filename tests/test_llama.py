@@ -131,6 +131,13 @@ def test_behaviour_of_every_sub_network_is_that_of_one_review_at_a_time_without_
                 assert found.correct[row, review] == (answer == label)
 
 
+def test_answers_that_are_equally_likely_share_what_is_right():
+    adapter, asked = tiny(), tiny_questions()
+    with torch.no_grad():
+        adapter.model.get_output_embeddings().weight[21] = adapter.model.get_output_embeddings().weight[20]
+    assert (llama.behaviour(adapter, asked, subsets.every(4)).correct == 0.5).all()
+
+
 def test_the_same_sub_network_asked_for_twice_is_given_twice():
     adapter, asked = tiny(), tiny_questions()
     kept = np.array([[True, True, False, True], [True] * 4, [True, True, False, True]])

@@ -26,6 +26,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
         ("negative=ok positive=ok", "must be two words"),
         ("subjects=[]", "'subjects'"),
         ("ratios=[2,0.5]", "'ratios.1': input should be greater than 1, not 0.5"),
+        ("recommender_heal=[fisher]", "'recommender_heal.0': input should be 'gradient', .*, not 'fisher'"),
+        ("recommender_heal=[borda_with_expert]", "'recommender_heal.0'"),
         ("heal=[fischer]", "'heal.0': input should be 'fisher', 'gradient', .*, not 'fischer'"),
         ("subjects=[a/x,b/x]", "two runs would share a folder"),
         ("layers", "'layers' is no name=value"),
@@ -46,22 +48,31 @@ def test_an_unknown_profile_is_answered_with_the_known_ones():
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "electronics", "electronics_cpu", "full"])
 def test_every_profile_that_is_shipped_passes_the_schema(profile):
-    assert all(run.profile == profile for run in load_profile(profile))
+    assert all(run.profile == profile for run in load_profile(profile)[1])
 
 
 def test_overrides_win_over_the_profile_and_over_what_it_says_of_a_subject():
-    scratch, minilm, llama = load_profile("electronics", "seed=0 learning_rate=1e-5 selection_reviews=100")
+    _, (scratch, minilm, llama) = load_profile("electronics", "seed=0 learning_rate=1e-5 selection_reviews=100")
     assert {run.learning_rate for run in (scratch, minilm, llama)} == {1e-5}
     assert {run.selection_reviews for run in (scratch, minilm, llama)} == {100}
 
 
+def test_what_a_subject_has_of_its_own_is_not_for_the_stages_that_run_once():
+    shared, (scratch, *_) = load_profile("electronics")
+    assert scratch.bf16 and not shared.bf16  # of the recommender's training, too
+    shared, (minilm,) = load_profile("quick", "subjects=[minilm] bf16=true")
+    _, plain = load_profile("quick")
+    assert shared.bf16 and shared.ratios == plain[0].ratios != minilm.ratios
+    assert (shared.subject, shared.seed, shared.subjects) == (minilm.subject, minilm.seed, minilm.subjects)
+
+
 def test_a_subject_and_a_seed_can_be_chosen_by_their_singular():
-    (run,) = load_profile("quick", "base_model=org/some-bert seed=3")
+    _, (run,) = load_profile("quick", "base_model=org/some-bert seed=3")
     assert (run.subject, run.seed, run.run_dir.parts[-3:]) == ("some-bert", 3, ("quick", "some-bert", "seed3"))
 
 
 def test_a_pretrained_subject_has_another_recipe_than_one_from_scratch():
-    scratch, minilm = load_profile("quick")
+    _, (scratch, minilm) = load_profile("quick")
     assert scratch.learning_rate > minilm.learning_rate and scratch.epochs > minilm.epochs
 
 

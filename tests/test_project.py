@@ -49,7 +49,9 @@ def test_no_tracked_file_is_big_or_names_a_folder_of_this_machine():
 def test_recording_keeps_the_json_of_the_stages_in_their_folders_and_nothing_else(tmp_path):
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     stage, once = Path("mine/scratch/seed0/1_training.json"), Path("mine/7_recommender.json")
-    for file in (stage, once, stage.with_suffix(".npz"), stage.parent / "model/config.json", once.with_suffix(".log")):
+    others = [stage.with_suffix(".npz"), once.with_suffix(".log")]
+    others += [stage.parent / name for name in ("model/config.json", "4_expert.json")]  # who holds texts
+    for file in (stage, once, *others):
         (tmp_path / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "runs" / file).write_text(file.name)
     run(tmp_path, "git", "init")

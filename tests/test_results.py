@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from layerwise import figures
+from layerwise import figures, recorded
 from layerwise.fusion import agreement
+from layerwise.grading import CONTROLS
 from layerwise.parameters import Parameters
 from layerwise.results import (
     ANEW,
@@ -42,6 +43,7 @@ from layerwise.stories import (
     smaller_story,
     speed_story,
     thirds_story,
+    trust_story,
     verdict,
 )
 
@@ -124,6 +126,18 @@ def test_the_story_of_depth_names_the_layers_whose_intervals_leave_zero_out():
 def test_a_third_is_called_high_or_low_only_where_its_interval_is_apart(early, middle, late, claim):
     thirds = [Interval(value=sum(pair) / 2, low=pair[0], high=pair[1], n=9) for pair in (early, middle, late)]
     assert thirds_story(thirds).startswith(claim)
+
+
+def test_a_score_whose_interval_reaches_chance_is_not_told_for_those_whose_interval_does_not():
+    stages = recorded.studies()["electronics"]["scratch", 0]
+    truth = stages["5_ground_truth"]
+    below = [name for name, said in truth.summary.items() if said.percentile.low <= 0.5 and name not in CONTROLS]
+    top = max((name for name in truth.summary), key=lambda name: truth.summary[name].percentile.value)
+    assert top == "ablation" and below == ["ablation", "mutual_information"]
+    assert trust_story(truth).startswith("Over all sizes ablation has the highest mean percentile")
+    assert trust_story(truth).endswith("Not shown to choose better than chance: ablation and mutual information.")
+    none = truth.model_copy(update={"summary": {n: truth.summary[n] for n in (*below, *CONTROLS)}})
+    assert trust_story(none).startswith("No score is shown to choose better than chance. The highest mean percentile")
 
 
 def test_the_story_of_pruning_names_every_way_that_keeps_the_best_layers_and_who_is_apart_from_them():

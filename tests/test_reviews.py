@@ -34,6 +34,17 @@ def test_every_format_and_layout_gives_the_same_splits(tmp_path, kind, product):
     assert (report.rows, report.products, report.years) == (200, 40, {2014: 200})
 
 
+@pytest.mark.parametrize("column", ["timestamp", "other"])
+def test_years_are_read_of_dates_too_and_what_is_no_time_has_none(tmp_path, column):
+    for name, times, years in (
+        ("dates", ["2014-03-02", "2015-12-31T23:59:59"] * 100, {2014: 100, 2015: 100}),
+        ("words", ["spring", "1400000000000"] * 100, {2014: 100}),
+    ):
+        frame = make_reviews().drop(columns="timestamp").assign(**{column: times})
+        report = prepare(parameters_for(tmp_path, frame, "csv", profile=name))
+        assert report.years == (years if column == "timestamp" else {})
+
+
 def test_splits_share_no_text_and_no_product(tmp_path):
     parameters = parameters_for(tmp_path, make_reviews(400))
     prepare(parameters)
@@ -270,6 +281,21 @@ def test_an_asset_with_another_hash_is_refused_and_not_kept(tmp_path, monkeypatc
     with pytest.raises(InputError, match="is not the file we know"):
         assets.amazon_sentences()
     assert not any(tmp_path.iterdir())
+
+
+def test_of_two_processes_that_fetch_an_asset_the_slower_takes_what_the_faster_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERWISE_CACHE", str(tmp_path))
+    folder = tmp_path / assets.VADER.requirement.replace("==", "-")
+    assert not folder.exists()
+
+    def slowly(archive, filled):
+        (filled / "mine").touch()
+        folder.mkdir()
+        (folder / "theirs").touch()
+
+    monkeypatch.setattr(assets, "_download", lambda package, scratch: scratch / package.file)
+    assert assets._unpacked(assets.VADER, slowly) == folder
+    assert [file.name for file in folder.iterdir()] == ["theirs"] and [*tmp_path.iterdir()] == [folder]
 
 
 def test_without_a_network_a_missing_asset_is_named(tmp_path, monkeypatch):

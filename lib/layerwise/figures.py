@@ -397,7 +397,8 @@ def pruned(result: LanguageModel) -> Figure:
 
 
 def thirds(found: dict[str, list[Interval]]) -> Figure:
-    """Where early, middle and late layers stand in each ranking, with intervals: a row a ranking."""
+    """Where early, middle and late layers stand in each ranking that has thirds, with intervals: a row a ranking."""
+    found = {name: thirds for name, thirds in found.items() if thirds}
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.38 * len(found)), layout="constrained")
     for third, (name, colour, marker) in enumerate(
         (("early", BLUE, "o"), ("middle", ORANGE, "s"), ("late", GREEN, "D"))

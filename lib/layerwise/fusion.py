@@ -93,9 +93,12 @@ def thirds(scores: np.ndarray) -> np.ndarray:
     """Where the early, middle and late thirds of the layers stand in a ranking: scores (..., L) to (..., 3).
 
     The mean over a third's layers of the share of the other layers that are less important: 1 at the top, 0.5 by
-    chance. Of a depth that three does not divide, the earlier thirds are the longer ones.
+    chance. Of a depth that three does not divide, the earlier thirds are the longer ones; fewer than three layers have
+    none: (..., 0).
     """
     found = np.asarray(ranks(scores))
+    if found.shape[-1] < 3:
+        return found[..., :0]
     places = (found.shape[-1] - found) / (found.shape[-1] - 1)
     return np.stack([part.mean(-1) for part in np.array_split(places, 3, axis=-1)], axis=-1)
 

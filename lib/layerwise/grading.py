@@ -1,6 +1,5 @@
 """Methods graded against all sub-networks: what the layers they choose are worth among all choices of that size."""
 
-from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -100,8 +99,8 @@ def layers_kept(scores: np.ndarray, size: int) -> list[int]:
     return np.flatnonzero(chosen(scores)[size]).tolist()
 
 
-def grade(table: Table, worth: np.ndarray, choices: np.ndarray) -> Grade:
-    """Grade choices of layers against all others of their size that the table holds.
+def grade(table: Table, worth: np.ndarray, choices: np.ndarray, orders: np.ndarray | None = None) -> Grade:
+    """Grade choices of layers against all others of their size, or of a sampled table against those drawn by chance.
 
     A method chooses anew in each resample of the reviews that it scored, and each choice is graded in a resample of
     the reviews that judge it, so that an interval covers both. A table that is not complete may lack those choices:
@@ -110,30 +109,34 @@ def grade(table: Table, worth: np.ndarray, choices: np.ndarray) -> Grade:
     Args:
         worth: (S, R), the accuracy of every sub-network in each resample of the examples.
         choices: (R, L + 1, L) bool, the k layers that are chosen in each resample; (1, L + 1, L) where always the same.
+        orders: as for `graded`.
     """
     held = choices if table.complete else choices[:1]
     rows = np.broadcast_to(table.rows(held), (worth.shape[1], table.layers + 1))
     found = []
-    for size, pool in _pools(table, worth):
-        value = np.take_along_axis(worth, rows[None, :, size], axis=0)[0]
-        below, same = (pool < value).sum(0), (pool == value).sum(0)
-        found.append((value, pool.max(0) - value, (below + (same - 1) / 2) / max(len(pool) - 1, 1)))
+    for size, drawn in enumerate(_drawn(table, orders)[1:-1], start=1):
+        value, pool = np.take_along_axis(worth, rows[None, :, size], axis=0)[0], worth[drawn]
+        own = np.isin(rows[:, size], drawn)  # a choice is not compared with itself
+        below, same = (pool < value).sum(0), (pool == value).sum(0) - own
+        percentile = (below + same / 2) / np.maximum(len(drawn) - own, 1)
+        found.append((value, worth[table.sizes == size].max(0) - value, percentile))
     return Grade(*np.stack(found, axis=1))
 
 
-def grade_of_chance(table: Table, worth: np.ndarray) -> Grade:
-    """The expected grade of a choice made blindly: the mean over all choices of a size."""
-    found = [
-        (pool.mean(0), pool.max(0) - pool.mean(0), np.full(worth.shape[1], 0.5)) for _, pool in _pools(table, worth)
-    ]
+def grade_of_chance(table: Table, worth: np.ndarray, orders: np.ndarray | None = None) -> Grade:
+    """The expected grade of a choice made blindly: the mean over all choices of a size, or those drawn by chance."""
+    found = []
+    for size, drawn in enumerate(_drawn(table, orders)[1:-1], start=1):
+        mean = worth[drawn].mean(0)
+        found.append((mean, worth[table.sizes == size].max(0) - mean, np.full(len(mean), 0.5)))
     return Grade(*np.stack(found, axis=1))
 
 
-def half_lost(table: Table, worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy (R,) that is lost by keeping half of the layers: on average over all choices, and by the best choice."""
-    whole = worth[table.sizes == table.layers][0]
-    size = table.layers // 2
-    return whole - worth[table.sizes == size].mean(0), whole - worth[subsets.best(table, size)]
+def half_lost(table: Table, worth: np.ndarray, orders: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy (R,) that is lost by keeping half of the layers: of choices by chance on average, and of the best."""
+    whole, size = worth[table.sizes == table.layers][0], table.layers // 2
+    by_chance = worth[_drawn(table, orders)[size]].mean(0)
+    return whole - by_chance, whole - worth[subsets.best(table, size)]
 
 
 def report(grade: Grade, examples: int, choice: np.ndarray | None = None) -> dict[int, GradeOfSize]:
@@ -173,22 +176,22 @@ def graded(table: Table, orders: np.ndarray | None, means: dict[str, np.ndarray]
     """
     n, value = judges.shape[1], worth(table, judges)
     kept = choices(means)
-    grades = {name: grade(table, value, each) for name, each in kept.items()} | {
-        "random": grade_of_chance(table, value)
+    grades = {name: grade(table, value, each, orders) for name, each in kept.items()} | {
+        "random": grade_of_chance(table, value, orders)
     }
-    opposites = {method: grade(table, value, chosen(-each)) for method, each in means.items()}
+    opposites = {method: grade(table, value, chosen(-each), orders) for method, each in means.items()}
     layers = {
         "shapley_value": resampled(subsets.shapley(table, orders), judges),
         "left_out_alone": resampled(subsets.leave_one_out(table), judges),
     }
     rankings = means | layers
     tau, low, high = matrix(agreement(rankings), list(rankings), n).tolist()
-    by_chance, at_best = half_lost(table, value)
+    by_chance, at_best = half_lost(table, value, orders)
     return Graded(
         examples=n,
         subsets=len(table.kept),
         complete=table.complete,
-        sizes=sizes(table),
+        sizes=sizes(table, orders),
         grades={name: report(each, n, kept[name][0] if name in kept else None) for name, each in grades.items()},
         summary=summarise(grades, opposites, n),
         shapley=layers["shapley_value"][0].tolist(),
@@ -202,15 +205,15 @@ def graded(table: Table, orders: np.ndarray | None, means: dict[str, np.ndarray]
         agreement_high=high,
         half_by_chance=estimate(by_chance, n),
         half_at_best=estimate(at_best, n),
-        thirds=[estimate(third, n) for third in thirds(layers["shapley_value"]).T] if table.layers > 2 else None,
+        thirds=[estimate(third, n) for third in thirds(layers["shapley_value"]).T],
     )
 
 
-def sizes(table: Table) -> dict[int, Size]:
-    """What sub-networks of each size are worth: the best, the greedy one, and all of them."""
+def sizes(table: Table, orders: np.ndarray | None = None) -> dict[int, Size]:
+    """What sub-networks of each size are worth: the best, the greedy one, and all of them, or those drawn by chance."""
     found, path = {}, subsets.greedy(table)
-    for size in range(table.layers + 1):
-        pool = table.mean_gain[table.sizes == size]
+    for size, rows in enumerate(_drawn(table, orders)):
+        pool = table.mean_gain[rows]
         best = subsets.best(table, size)
         found[size] = Size(
             subsets=len(pool),
@@ -301,6 +304,14 @@ def _choice(table: Table, row: int, held_out: float | None = None) -> Choice:
     return Choice(layers=layers, value=float(table.mean_gain[row]), held_out=held_out)
 
 
-def _pools(table: Table, worth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for size in range(1, table.layers):
-        yield size, worth[table.sizes == size]
+def _drawn(table: Table, orders: np.ndarray | None) -> list[np.ndarray]:
+    """The rows that stand for all choices of each size, from 0 to L layers.
+
+    Where the table is a sample, those along random orders: what was put into it to be graded was chosen, and is better
+    than chance.
+    """
+    by_chance = np.ones(len(table.kept), dtype=bool)
+    if orders is not None:
+        by_chance[:] = False
+        by_chance[table.rows(subsets.nested(orders))] = True
+    return [np.flatnonzero(by_chance & (table.sizes == size)) for size in range(table.layers + 1)]

@@ -40,7 +40,8 @@ class Behaviour:
     Attributes:
         nats: (S, N), how improbable the review's tokens are in all, each after those before it.
         tokens: (N,), how many tokens those are: all but the first.
-        correct: (S, N), whether the answer of the right label is likelier than those of the others.
+        correct: (S, N), 1 where the answer of the right label is likelier than those of the others, 0 where it is not;
+            answers that are equally likely, as some are in bfloat16, share the 1.
     """
 
     nats: np.ndarray
@@ -153,10 +154,11 @@ def behaviour(adapter: LayerwiseAdapter, asked: Questions, kept: np.ndarray) -> 
         lengths = batch["attention_mask"].sum(1).to(adapter.device)
         of_review = torch.arange(1, ids.shape[1], device=adapter.device) < (lengths - asked.length)[:, None]
         improbable = np.empty((len(distinct), len(labels)))
-        right = np.empty((len(distinct), len(labels)), dtype=bool)
+        right = np.empty((len(distinct), len(labels)))
         for row, logits in subsets.logits(Unrolled(adapter, inputs), distinct):
             after_review = logits[range(len(labels)), lengths - 1][:, asked.answers]
-            right[row] = (after_review.argmax(1) == labels).cpu()
+            top = after_review == after_review.amax(1, keepdim=True)
+            right[row] = (top[range(len(labels)), labels].double() / top.sum(1)).cpu()
             surprise = torch.zeros(of_review.shape, dtype=torch.double, device=adapter.device)
             surprise[of_review] = cross_entropy(
                 logits[:, :-1][of_review].float(), ids[:, 1:][of_review], reduction="none"

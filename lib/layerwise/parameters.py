@@ -37,6 +37,11 @@ CHOOSERS = (
     *("first", "last", "even", "random_1", "random_2", "random_3", "random_4", "random_5"),
 )
 
+# Of the recommender, which has no classes to tell apart, and whose layers no expert is asked about.
+RECOMMENDER_CHOOSERS = tuple(
+    name for name in CHOOSERS if name not in ("fisher", "mutual_information") and "expert" not in name
+)
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -159,7 +164,7 @@ class Parameters(BaseModel):
     recommender_epochs: int = Field(6, ge=1, description="of its training, at most")
     recommender_learning_rate: float = Field(2e-3, gt=0, lt=1, description="peak")
     recommender_batch_size: int = Field(128, ge=1, description="histories a step and device")
-    recommender_heal: list[Literal[CHOOSERS]] = Field(
+    recommender_heal: list[Literal[RECOMMENDER_CHOOSERS]] = Field(
         ["best_subset", "random_1"], min_length=1, description="whose choices of its layers are healed"
     )
     recommender_heal_epochs: int = Field(1, ge=1, description="passes over the histories that heal a smaller one")
@@ -257,8 +262,11 @@ class Plan(BaseModel):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 
-def load_profile(name: str, overrides: str = "") -> list[Parameters]:
-    """The parameters of every run of `profiles/<name>.yml`: each subject with each seed, in the order they are listed.
+def load_profile(name: str, overrides: str = "") -> tuple[Parameters, list[Parameters]]:
+    """The parameters of `profiles/<name>.yml`: of the stages that run once, and of each run.
+
+    The runs are each subject with each seed, in the order they are listed. What a subject has of its own is not for the
+    stages that run once for all of them.
 
     Args:
         name: of the profile.
@@ -287,17 +295,15 @@ def load_profile(name: str, overrides: str = "") -> list[Parameters]:
         plan = Plan(subjects=chosen, seeds=seeds)
     except ValidationError as error:
         raise InputError(_sentence(error)) from None
-    runs = [
-        Parameters.check(
-            {"epochs": None, "learning_rate": None, "subjects": list(plan.subjects), "seeds": plan.seeds}
-            | shared
-            | (own or {})
-            | asked
-            | {"profile": name, "base_model": base_model, "seed": seed}
+
+    def run(base_model: str, seed: int, own: dict) -> Parameters:
+        recipe = {"epochs": None, "learning_rate": None}
+        listed = {"subjects": list(plan.subjects), "seeds": plan.seeds}
+        return Parameters.check(
+            recipe | listed | shared | own | asked | {"profile": name, "base_model": base_model, "seed": seed}
         )
-        for base_model, own in plan.subjects.items()
-        for seed in plan.seeds
-    ]
+
+    runs = [run(base_model, seed, own or {}) for base_model, own in plan.subjects.items() for seed in plan.seeds]
     for subject, own in plan.subjects.items():
         if not_its_own := set(own or {}) & {*DATA_PARAMETERS, "profile", "runs", "base_model", "seed"}:
             raise InputError(
@@ -305,7 +311,7 @@ def load_profile(name: str, overrides: str = "") -> list[Parameters]:
             )
     if len({run.run_dir for run in runs}) < len(runs):
         raise InputError(f"two runs would share a folder: subjects {list(plan.subjects)}, seeds {plan.seeds}")
-    return runs
+    return run(runs[0].base_model, runs[0].seed, {}), runs
 
 
 def project_path(path: str | Path) -> Path:

@@ -308,7 +308,7 @@ class Graded(BaseModel):
     agreement_high: list[list[float]]
     half_by_chance: Interval
     half_at_best: Interval
-    thirds: list[Interval] | None = None  # fewer than three layers have none
+    thirds: list[Interval]  # fewer than three layers have none
 
 
 class GroundTruth(Graded):

@@ -170,7 +170,9 @@ def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> 
                           columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
         return
     source, product, columns = _columns(db, file, parameters, ("text_column", "rating_column", "product_column"))
-    year = "year(make_timestamp(timestamp::bigint * 1000))" if "timestamp" in columns else "null"
+    # Milliseconds since 1970, as Amazon's reviews have it, or a date; what is neither is of no year.
+    milliseconds, date = "try_cast(timestamp as bigint)", "try_cast(timestamp::varchar as timestamp)"
+    year = f"year(coalesce(make_timestamp({milliseconds} * 1000), {date}))" if "timestamp" in columns else "null"
     rating, words = _name(parameters.rating_column), isinstance(parameters.negative, str)
     if not words:
         numbers, some = db.execute(f"""

@@ -94,7 +94,7 @@ def trust_story(truth: Graded) -> str:
     equal = [m for m in methods if m != top and truth.summary[m].behind.low <= 0]
     worse = [m for m in methods if m != top and truth.summary[m].behind.low > 0]
     blind = [m for m in methods if truth.summary[m].percentile.low <= 0.5]
-    if mean.low <= 0.5:
+    if blind == methods:
         return (
             f"No score is shown to choose better than chance. The highest mean percentile is that of {_and([top])}, "
             f"{mean.value:.0%} (95 % interval {mean.low:.0%} to {mean.high:.0%}), where a blind choice has 50%."
@@ -281,6 +281,8 @@ def interaction_story(truth: Graded) -> str:
 
 def thirds_story(thirds: list[Interval]) -> str:
     """Which third of the depth is ranked above or below the others, as far as the intervals tell."""
+    if not thirds:
+        return "there are too few layers to say."
     names = dict(zip(("early", "middle", "late"), thirds, strict=True))
     top, between, bottom = sorted(names, key=lambda name: -names[name].value)
     verdicts = []

@@ -1,5 +1,6 @@
 """Training and healing through `transformers.Trainer`: checkpoints, resume, early stopping, the course of gradients."""
 
+import json
 import math
 import re
 import shutil
@@ -27,6 +28,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import ModelOutput
 
@@ -41,9 +43,12 @@ LONGEST_STRETCH = 2000  # steps between two checkpoints at the most, so that a k
 TIMING = re.compile("runtime|per_second")  # of the log's entries, which are the same in each run but for these
 TEMPERATURE = 2.0  # at which predictions are softened before a student learns them
 MASKED = 0.15  # of the tokens, to be guessed in a warm-up
-SMALLER = "smaller"  # folder of a run in which smaller models wait until the stage is done
-# Parameters that no weight depends on.
-OF_NO_TRAINING = {"runs", "bootstrap_samples", "evaluation_batch_size", "export_models"}
+LEARNED = "learned"  # folder of a run in which what was trained waits until the stage is done
+# Parameters that no weight depends on: which models are made, and how they are scored and graded.
+OF_NO_TRAINING = {
+    *("runs", "bootstrap_samples", "evaluation_batch_size", "export_models", "ratios", "heal", "recommender_heal"),
+    *("graded_users", "exhaustive_layers", "permutations"),
+}
 COURSE_POINTS = 60  # steps at which the gradients' course is recorded, at the most
 
 
@@ -104,7 +109,7 @@ def warm_up(
 
     The head that guesses the words is new, and is thrown away.
 
-    What they learned before the run was killed is not learned again, until `discard_smaller` is called.
+    What they learned before the run was killed is not learned again, until `discard_learned` is called.
 
     Args:
         texts, validation: as `classifier.tokenize` cut them; labels are not looked at.
@@ -123,7 +128,7 @@ def warm_up(
     digest = _fingerprint(reader, recipe, data_sha256, "warm-up")
     task = masked_words(tokenizer)
     texts, validation = (split.select_columns(["input_ids", "length"]) for split in (texts, validation))
-    reader = _once(task.trainer, task, digest, reader, texts, validation, recipe)
+    reader, _ = _once(task.trainer, task, digest, reader, texts, validation, recipe)
     _copy(reader, model)
 
 
@@ -138,7 +143,8 @@ def train(
     """Train the model in place and leave it with the weights that validate best.
 
     It is evaluated and saved once an epoch, or every 2,000 steps of a longer one. A run that was killed goes on from
-    its last checkpoint, if data and parameters are still the same, and ends with the same weights.
+    its last checkpoint, if data and parameters are still the same, and ends with the same weights; what was learned to
+    the end is not learned again, until `discard_learned` is called.
 
     Args:
         train, validation: what the task learns from, such as reviews that `classifier.tokenize` has cut.
@@ -152,12 +158,12 @@ def train(
     Raises:
         InputError: the checkpoints cannot be written.
     """
-    folder = parameters.run_dir / "checkpoints" / _fingerprint(model, parameters, data_sha256)
+    digest = _fingerprint(model, parameters, data_sha256, "early stopping")
     callbacks = [EarlyStoppingCallback(parameters.patience), GradientCourse()]
     if parameters.layer_drop:
         callbacks.append(LayerDrop(parameters.layer_drop))
-    history = _fit(task.trainer, task, folder, model, train, validation, parameters, callbacks)
-    shutil.rmtree(folder.parent)
+    trained, history = _once(task.trainer, task, digest, model, train, validation, parameters, callbacks)
+    model.load_state_dict(trained.state_dict())
     return history
 
 
@@ -174,7 +180,7 @@ def heal(
     """A student that kept some of its teacher's layers learns to do without the others (see `Distillation`).
 
     It sees the training data `heal_epochs` times; the weights that validate best are kept. What was
-    healed before the run was killed is not healed again, until `discard_smaller` is called.
+    healed before the run was killed is not healed again, until `discard_learned` is called.
 
     Args:
         kept: the layers of the teacher that the student has, in their order.
@@ -186,7 +192,8 @@ def heal(
     recipe = parameters.model_copy(update={"epochs": parameters.heal_epochs})
     digest = _fingerprint(student, recipe, data_sha256, kept, weights_sha256(teacher))
     trainer = partial(task.distillation, teacher=teacher, kept=kept)
-    return _once(trainer, task, digest, student, train, validation, recipe)
+    healed, _ = _once(trainer, task, digest, student, train, validation, recipe)
+    return healed
 
 
 def learn_anew(
@@ -199,16 +206,17 @@ def learn_anew(
 ) -> PreTrainedModel:
     """A small model of random weights learns from the labels alone, to be compared with one that was healed.
 
-    As with `heal`, and with the same arguments, the weights that validate best are kept, until `discard_smaller` is
+    As with `heal`, and with the same arguments, the weights that validate best are kept, until `discard_learned` is
     called.
     """
     digest = _fingerprint(model, parameters, data_sha256)
-    return _once(task.trainer, task, digest, model, train, validation, parameters)
+    learned, _ = _once(task.trainer, task, digest, model, train, validation, parameters)
+    return learned
 
 
-def discard_smaller(parameters: Parameters) -> None:
+def discard_learned(parameters: Parameters) -> None:
     """Once the stage has its results: forget the models that a killed run would have needed again."""
-    shutil.rmtree(parameters.run_dir / SMALLER, ignore_errors=True)
+    shutil.rmtree(parameters.run_dir / LEARNED, ignore_errors=True)
 
 
 class Distillation(Trainer):
@@ -264,19 +272,21 @@ def _once(
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
-) -> PreTrainedModel:
-    """The model trained, or what was saved of it by this digest."""
-    folder = parameters.run_dir / SMALLER / digest
-    trained = folder / "model"
+    callbacks: list[TrainerCallback] | None = None,
+) -> tuple[PreTrainedModel, list[dict]]:
+    """The model trained, and the log of it; or what was saved of both by this digest."""
+    folder = parameters.run_dir / LEARNED / digest
+    trained, log = folder / "model", "log.json"
     if not trained.is_dir():
-        _fit(trainer, task, folder / "checkpoints", model, train, validation, parameters, [])
+        history = _fit(trainer, task, folder / "checkpoints", model, train, validation, parameters, callbacks or [])
         try:
             model.save_pretrained(folder / "part")
+            (folder / "part" / log).write_text(json.dumps(history))
         except OSError as error:
             raise InputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
         (folder / "part").rename(trained)
         shutil.rmtree(folder / "checkpoints")
-    return type(model).from_pretrained(trained).to(adapter.device())
+    return type(model).from_pretrained(trained).to(adapter.device()), json.loads((trained / log).read_text())
 
 
 def _fit(
@@ -312,6 +322,7 @@ def _fit(
         save_steps=LONGEST_STRETCH,
         save_total_limit=1,
         load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,  # early stopping counts on where it was
         metric_for_best_model=task.metric,
         label_names=list(task.labels),
         logging_steps=max(1, epoch * parameters.epochs // COURSE_POINTS),
@@ -319,6 +330,9 @@ def _fit(
         disable_tqdm=True,
         report_to=[],
     )
+    for saved in folder.glob("checkpoint-*"):
+        if not (saved / TRAINER_STATE_NAME).is_file():  # it is written last: the run was killed before
+            shutil.rmtree(saved)
     try:
         run = trainer(
             model,
