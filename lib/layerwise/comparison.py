@@ -144,10 +144,10 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
     for study, subject, runs in _subjects(studies):
         row = {"study": study, "subject": subject}
         row["accuracy"] = f"{over_seeds([stages['1_training'].test.accuracy for stages in runs]):.1%}"
-        row["less linear"] = f"{over_seeds([stages['1_training'].difference for stages in runs]).points} points"
+        row["less linear, points"] = over_seeds([stages["1_training"].difference for stages in runs]).points
         if truths := [stages["5_ground_truth"] for stages in runs if "5_ground_truth" in stages]:
-            row["half, blindly, costs"] = f"{over_seeds([truth.half_by_chance for truth in truths]).points} points"
-            row["half, at best, costs"] = f"{over_seeds([truth.half_at_best for truth in truths]).points} points"
+            row["half, blindly, points lost"] = over_seeds([truth.half_by_chance for truth in truths]).points
+            row["half, at best, points lost"] = over_seeds([truth.half_at_best for truth in truths]).points
             for column, names in (("best score", METHODS), ("best vote", RULES), ("best control", CONTROLS)):
                 means = {
                     name: over_seeds([truth.summary[name].percentile for truth in truths])
@@ -158,6 +158,7 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
                     best = max(means, key=lambda name: means[name].value)
                     row[column] = f"{best.replace('_', ' ')}: {means[best]:.0%}"
         if compressed := [stages["6_compression"] for stages in runs if "6_compression" in stages]:
+            said = []
             for plan in compressed[0].plans:
                 kept = [
                     candidate.retention
@@ -166,11 +167,10 @@ def answers(studies: dict[str, Runs]) -> pd.DataFrame:
                     if (candidate.name, candidate.ratio, candidate.healed) == (result.choice, plan.ratio, True)
                 ]
                 if kept:
-                    row[f"kept at {plan.at}"] = f"{over_seeds(kept):.1%}"
+                    said.append(f"{over_seeds(kept):.1%} at {plan.at}")
+            row["kept, healed"] = ", ".join(said)
         rows.append(row)
-    table = pd.DataFrame(rows).fillna("")
-    at = sorted((name for name in table if name.startswith("kept at ")), key=lambda name: float(name[8:].rstrip("x")))
-    return table[[name for name in table if name not in at] + at]
+    return pd.DataFrame(rows).fillna("")
 
 
 def tried(studies: dict[str, Runs]) -> pd.DataFrame:
