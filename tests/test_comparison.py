@@ -226,6 +226,7 @@ def test_a_vote_is_told_to_choose_well_where_it_does_and_else_who_does_better():
     said = stories.votes_story([row])
     assert "at none" in said and "the best single score is above it at 1.35x" in said and row["choices"] == 220
     assert "9 layers or 220 choices, borda 75% [65%, 85%] beside shap 95% [88%, 102%]" in said
+    assert said.endswith("so many of its voters stand at 90% or above: at 1.35x 1 of 2.")
     good = voted(("1.35", 9), percentiles=votes | {"kemeny": 0.96, "shap": 0.9})
     said = stories.votes_story(comparison.fused({"mine": {("scratch", 0): good}}).to_dict("records"))
     assert "at 1.35x, and with its whole interval at 1.35x; the best single score is above it at none" in said

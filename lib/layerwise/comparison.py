@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from layerwise.fusion import RULES
-from layerwise.grading import CONTROLS
+from layerwise.grading import CONTROLS, WELL
 from layerwise.importance import METHODS
 from layerwise.parameters import Parameters
 from layerwise.recorded import Runs
@@ -270,8 +270,9 @@ def fused(studies: dict[str, Runs]) -> pd.DataFrame:
     """How the votes of all methods choose at each ratio: percentiles among all choices of so many layers.
 
     A row a study, subject and ratio: `layers` kept, how many `choices` of so many there are, the percentile of each
-    rule of fusion as an Interval, and the single method, `best`, that has the highest, `single`. Seeds without votes or
-    ground truth, and ratios that keep no layer or every one, are left out.
+    rule of fusion as an Interval, and the single method, `best`, that has the highest, `single`; `good scores` says how
+    many of the methods choose well. Seeds without votes or ground truth, and ratios that keep no layer or every one,
+    are left out.
     """
     rows = []
     for study, subject, runs in _subjects(studies):
@@ -284,10 +285,11 @@ def fused(studies: dict[str, Runs]) -> pd.DataFrame:
                     for name in (*RULES, *METHODS)
                     if all(name in truth.grades for truth in truths)
                 }
-                best = max((name for name in METHODS if name in at), key=lambda name: at[name].value)
+                scores = [name for name in METHODS if name in at]
+                best, good = max(scores, key=lambda name: at[name].value), sum(at[n].value >= WELL for n in scores)
                 row = {"study": study, "subject": subject, "ratio": float(ratio), "layers": layers}
                 row |= {"choices": comb(depth, layers)} | {rule: at[rule] for rule in RULES if rule in at}
-                rows.append(row | {"best": best, "single": at[best]})
+                rows.append(row | {"best": best, "single": at[best], "good scores": f"{good} of {len(scores)}"})
     return pd.DataFrame(rows)
 
 

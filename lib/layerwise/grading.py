@@ -24,6 +24,7 @@ from layerwise.results import (
 from layerwise.subsets import Table
 
 CONTROLS = ("first", "last", "even", "random")  # choices that look at nothing
+WELL = 0.9  # percentile of a choice of layers that is called good
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 

@@ -5,7 +5,7 @@ from itertools import combinations
 from statistics import median
 
 from layerwise.fusion import RULES, agreement
-from layerwise.grading import CONTROLS
+from layerwise.grading import CONTROLS, WELL
 from layerwise.results import (
     AdvancedImportance,
     Compression,
@@ -23,7 +23,6 @@ from layerwise.results import (
     taus,
 )
 
-WELL = 0.9  # percentile of a choice of layers that is called good
 SIGNIFICANT = 0.025  # of a one-sided test, as the 95 % intervals have it
 
 
@@ -241,9 +240,11 @@ def votes_story(votes: list[dict]) -> str:
     well = [vote["ratio"] for vote, rule in pairs if vote[rule].value >= WELL]
     sure = [vote["ratio"] for vote, rule in pairs if vote[rule].low >= WELL]
     beaten = [vote["ratio"] for vote, rule in pairs if vote[rule].value < vote["single"].value]
+    why = [f"at {vote['ratio']:g}x {vote['good scores']}" for vote, _ in pairs if vote["ratio"] not in well]
     return (
         f"The best of the votes stands at {WELL:.0%} or above at {_ratios(well)}, and with its whole interval at "
         f"{_ratios(sure)}; the best single score is above it at {_ratios(beaten)}. Both of them: {'; '.join(said)}."
+        + (f" Where the vote stands lower, so many of its voters stand at {WELL:.0%} or above: {', '.join(why)}." if why else "")
     )
 
 
