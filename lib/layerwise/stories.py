@@ -241,11 +241,13 @@ def votes_story(votes: list[dict]) -> str:
     sure = [vote["ratio"] for vote, rule in pairs if vote[rule].low >= WELL]
     beaten = [vote["ratio"] for vote, rule in pairs if vote[rule].value < vote["single"].value]
     why = [f"at {vote['ratio']:g}x {vote['good scores']}" for vote, _ in pairs if vote["ratio"] not in well]
-    return (
+    sentences = [
         f"The best of the votes stands at {WELL:.0%} or above at {_ratios(well)}, and with its whole interval at "
         f"{_ratios(sure)}; the best single score is above it at {_ratios(beaten)}. Both of them: {'; '.join(said)}."
-        + (f" Where the vote stands lower, so many of its voters stand at {WELL:.0%} or above: {', '.join(why)}." if why else "")
-    )
+    ]
+    if why:
+        sentences.append(f"Where it stands lower, so many of its voters stand at {WELL:.0%} or above: {_list(why)}.")
+    return " ".join(sentences)
 
 
 def expert_story(truth: GroundTruth) -> str:
