@@ -66,6 +66,25 @@ def test_what_a_subject_has_of_its_own_is_not_for_the_stages_that_run_once():
     assert (shared.subject, shared.seed, shared.subjects) == (minilm.subject, minilm.seed, minilm.subjects)
 
 
+@pytest.mark.parametrize("own", ["source: other.csv", "llm: smollm2-12", "recommender_epochs: 2", "seed: 3"])
+def test_subjects_share_their_reviews_and_what_runs_once(tmp_path, monkeypatch, own):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "Snakefile").touch()
+    (tmp_path / "profiles" / "mine.yml").write_text(f"subjects: {{scratch: {{{own}}}}}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"subject 'scratch' cannot have a '{own.split(':')[0]}' of its own"):
+        load_profile("mine")
+
+
+def test_what_a_subject_needs_of_its_own_need_not_go_with_what_is_shared(tmp_path, monkeypatch):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "Snakefile").touch()
+    (tmp_path / "profiles" / "mine.yml").write_text("{hidden_size: 70, subjects: {scratch: {heads: 5, bf16: true}}}")
+    monkeypatch.chdir(tmp_path)
+    shared, (run,) = load_profile("mine")
+    assert (run.heads, run.bf16, shared.bf16) == (5, True, False)
+
+
 def test_a_subject_and_a_seed_can_be_chosen_by_their_singular():
     _, (run,) = load_profile("quick", "base_model=org/some-bert seed=3")
     assert (run.subject, run.seed, run.run_dir.parts[-3:]) == ("some-bert", 3, ("quick", "some-bert", "seed3"))
@@ -74,15 +93,6 @@ def test_a_subject_and_a_seed_can_be_chosen_by_their_singular():
 def test_a_pretrained_subject_has_another_recipe_than_one_from_scratch():
     _, (scratch, minilm) = load_profile("quick")
     assert scratch.learning_rate > minilm.learning_rate and scratch.epochs > minilm.epochs
-
-
-def test_subjects_share_their_reviews(tmp_path, monkeypatch):
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "Snakefile").touch()
-    (tmp_path / "profiles" / "mine.yml").write_text("subjects: {scratch: {source: other.csv}}")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="subject 'scratch' cannot have a 'source' of its own"):
-        load_profile("mine")
 
 
 def test_a_misspelt_parameter_that_papermill_let_through_is_refused_in_the_notebook():

@@ -39,6 +39,7 @@ def test_years_are_read_of_dates_too_and_what_is_no_time_has_none(tmp_path, colu
     for name, times, years in (
         ("dates", ["2014-03-02", "2015-12-31T23:59:59"] * 100, {2014: 100, 2015: 100}),
         ("words", ["spring", "1400000000000"] * 100, {2014: 100}),
+        ("nanoseconds", [1400000000000 * 10**6, 1400000000000] * 100, {2014: 100}),
     ):
         frame = make_reviews().drop(columns="timestamp").assign(**{column: times})
         report = prepare(parameters_for(tmp_path, frame, "csv", profile=name))

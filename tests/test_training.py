@@ -60,6 +60,14 @@ class Killed(Exception):
     pass
 
 
+class KillAtSave(TrainerCallback):
+    """When the checkpoint is saved after which training stops."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if control.should_training_stop:
+            raise Killed
+
+
 class KillAt(TrainerCallback):
     def __init__(self, step):
         self.step = step
@@ -105,15 +113,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
     assert not list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints"))
 
 
+@pytest.mark.parametrize("kill", [KillAt, KillAtSave])
 def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_learned_to_the_end_is_kept(
-    setting, monkeypatch
+    setting, monkeypatch, kill
 ):
     parameters, build = setting
     accuracies = [0.8, 0.7, 0.6, 0.9, 0.95, 0.99]
 
-    def learn():
+    def learn(done=0):
         model, (_, task, train, validation, plain, sha256) = build()
-        found = iter(accuracies[len(list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/*"))) :])
+        found = iter(accuracies[done:])
         options = task.trainer.keywords | {"compute_metrics": lambda _: {"accuracy": next(found)}}
         task = task._replace(trainer=partial(Trainer, **options))
         patient = plain.model_copy(update={"epochs": 6, "patience": 2})
@@ -124,11 +133,13 @@ def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_le
     training.discard_learned(parameters)
     steps_an_epoch = expected[-1]["step"] // 3
     with monkeypatch.context() as patch:
-        patch.setattr(training, "TerminalProgress", lambda: KillAt(3 * steps_an_epoch - 1))
+        patch.setattr(
+            training, "TerminalProgress", lambda: KillAt(3 * steps_an_epoch - 1) if kill is KillAt else KillAtSave()
+        )
         with pytest.raises(Killed):
             learn()
     assert len(list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/*"))) == 2  # the best and the last
-    resumed, log = learn()
+    resumed, log = learn(done=2 if kill is KillAt else 1)  # what was to stop goes on from the best
     assert log[:-1] == expected[:-1]
     monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is learned again"))
     again, same = learn()

@@ -28,7 +28,8 @@ def origins(studies: dict[str, Runs]) -> pd.DataFrame:
     for study, subject, runs in _subjects(studies):
         (first, *_), made = runs, [result.provenance for stages in runs for result in stages.values()]
         trained = first["1_training"]
-        learned = trained.provenance.parameters["train_reviews"] or trained.data.splits["train"].reviews
+        there = trained.data.splits["train"].reviews
+        learned = min(trained.provenance.parameters["train_reviews"] or there, there)
         rows.append(
             {
                 "study": study,

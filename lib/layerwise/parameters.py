@@ -19,6 +19,9 @@ DATA_PARAMETERS = (
     *("reviews", "balanced", "min_characters", "max_characters", "fractions"),
 )
 
+# What only the stages that run once for all subjects and seeds read, beside all that begins with `recommender_`.
+ONCE_PARAMETERS = ("studies", "llm", "llm_reviews", "greedy_reviews", "interactions", "users", "graded_users")
+
 # Training from nothing needs many passes at a high rate; a pretrained model needs few at a low one.
 SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
 PRETRAINED_RECIPE = {"epochs": 3, "learning_rate": 1e-4}
@@ -296,22 +299,27 @@ def load_profile(name: str, overrides: str = "") -> tuple[Parameters, list[Param
     except ValidationError as error:
         raise InputError(_sentence(error)) from None
 
-    def run(base_model: str, seed: int, own: dict) -> Parameters:
-        recipe = {"epochs": None, "learning_rate": None}
-        listed = {"subjects": list(plan.subjects), "seeds": plan.seeds}
-        return Parameters.check(
-            recipe | listed | shared | own | asked | {"profile": name, "base_model": base_model, "seed": seed}
+    runs = [
+        Parameters.check(
+            {"epochs": None, "learning_rate": None, "subjects": list(plan.subjects), "seeds": plan.seeds}
+            | shared
+            | (own or {})
+            | asked
+            | {"profile": name, "base_model": base_model, "seed": seed}
         )
-
-    runs = [run(base_model, seed, own or {}) for base_model, own in plan.subjects.items() for seed in plan.seeds]
+        for base_model, own in plan.subjects.items()
+        for seed in plan.seeds
+    ]
+    not_its_own = {*DATA_PARAMETERS, *ONCE_PARAMETERS, "profile", "runs", "base_model", "seed"}
+    not_its_own |= {name for name in Parameters.model_fields if name.startswith("recommender_")}
     for subject, own in plan.subjects.items():
-        if not_its_own := set(own or {}) & {*DATA_PARAMETERS, "profile", "runs", "base_model", "seed"}:
-            raise InputError(
-                f"subject {subject!r} cannot have a {min(not_its_own)!r} of its own: set it for the profile"
-            )
+        if wrong := not_its_own & set(own or {}):
+            raise InputError(f"subject {subject!r} cannot have a {min(wrong)!r} of its own: set it for the profile")
     if len({run.run_dir for run in runs}) < len(runs):
         raise InputError(f"two runs would share a folder: subjects {list(plan.subjects)}, seeds {plan.seeds}")
-    return run(runs[0].base_model, runs[0].seed, {}), runs
+    of_the_first = plan.subjects[runs[0].base_model] or {}
+    plain = {own: (shared | asked).get(own, Parameters.model_fields[own].default) for own in of_the_first}
+    return runs[0].model_copy(update=plain), runs
 
 
 def project_path(path: str | Path) -> Path:

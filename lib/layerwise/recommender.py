@@ -26,7 +26,7 @@ from layerwise import grading, results
 from layerwise.adapter import device, inputs
 from layerwise.errors import InputError
 from layerwise.importance import METHODS
-from layerwise.parameters import Parameters
+from layerwise.parameters import RECOMMENDER_CHOOSERS, Parameters
 from layerwise.results import Metrics
 from layerwise.training import Distillation, Task
 
@@ -36,7 +36,7 @@ IGNORED = -100  # labels of padding
 SPREAD = 0.02  # standard deviation of the embeddings at the start, as of GPT-2's
 NEIGHBOURS, FACTORS = (20, 50, 100, 200), (32, 64, 128)  # settings of the baselines that are tried
 # With a class a product Fisher information takes thousands of backward passes, and a probe has no second example.
-SCORES = tuple(name for name in METHODS if name not in ("fisher", "mutual_information"))
+SCORES = tuple(name for name in METHODS if name in RECOMMENDER_CHOOSERS)
 
 Batch = dict[str, torch.Tensor]  # input_ids, attention_mask (users, length), labels (users,), seen (users, longest)
 Recommender = Callable[[Batch], torch.Tensor]  # scores (users, products + 1) of every product by its number

@@ -250,7 +250,10 @@ class Choice(BaseModel):
 
 
 class Size(BaseModel):
-    """All sub-networks of one size. `quantiles` of their accuracy: 0, 5, 25, 50, 75, 95 and 100 %."""
+    """The sub-networks of one size. `quantiles` of their accuracy: 0, 5, 25, 50, 75, 95 and 100 %.
+
+    Of a table that is a sample, `subsets`, `mean` and `quantiles` are of those that were drawn by chance.
+    """
 
     subsets: int
     best: Choice

@@ -170,9 +170,10 @@ def _read(db: duckdb.DuckDBPyConnection, file: Path, parameters: Parameters) -> 
                           columns = {{'id': 'varchar', 'score': 'double', 'text': 'varchar'}})""")
         return
     source, product, columns = _columns(db, file, parameters, ("text_column", "rating_column", "product_column"))
-    # Milliseconds since 1970, as Amazon's reviews have it, or a date; what is neither is of no year.
-    milliseconds, date = "try_cast(timestamp as bigint)", "try_cast(timestamp::varchar as timestamp)"
-    year = f"year(coalesce(make_timestamp({milliseconds} * 1000), {date}))" if "timestamp" in columns else "null"
+    # Milliseconds from 1970 to 2099, as Amazon's reviews have it, or a date; what is neither is of no year.
+    number, date = "try_cast(timestamp as bigint)", "try_cast(timestamp::varchar as timestamp)"
+    moment = f"case when {number} between 0 and 4102444799999 then make_timestamp({number} * 1000) else {date} end"
+    year = f"year({moment})" if "timestamp" in columns else "null"
     rating, words = _name(parameters.rating_column), isinstance(parameters.negative, str)
     if not words:
         numbers, some = db.execute(f"""

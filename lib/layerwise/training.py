@@ -26,6 +26,7 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
@@ -331,7 +332,7 @@ def _fit(
         report_to=[],
     )
     for saved in folder.glob("checkpoint-*"):
-        if not (saved / TRAINER_STATE_NAME).is_file():  # it is written last: the run was killed before
+        if not _goes_on(saved):
             shutil.rmtree(saved)
     try:
         run = trainer(
@@ -346,6 +347,19 @@ def _fit(
     except OSError as error:
         raise InputError(f"cannot write checkpoints to {folder}: {error.strerror or error}") from error
     return [{name: row[name] for name in row if not TIMING.search(name)} for row in run.state.log_history]
+
+
+def _goes_on(checkpoint: Path) -> bool:
+    """Whether a run can be resumed from a checkpoint and end as if it had not been killed.
+
+    Not from one that was cut off, whose state, which is written last, is missing; nor from one after which training was
+    to stop, which the Trainer would forget, unless it holds the best weights and is what training ends with.
+    """
+    if not (checkpoint / TRAINER_STATE_NAME).is_file():
+        return False
+    state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
+    stops = state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]
+    return not stops or Path(state.best_model_checkpoint).name == checkpoint.name
 
 
 class GradientCourse(TrainerCallback):
