@@ -227,12 +227,12 @@ def trusted(studies: dict[str, Runs]) -> pd.DataFrame:
     above the intervals of all controls. Who was not asked in every run is left out.
     """
     summaries = [truth.summary for seeds in of_stage(studies, "5_ground_truth").values() for truth in seeds.values()]
+    controls = [max(summary[each].percentile.high for each in CONTROLS) for summary in summaries]
     rows = []
     for kind, names in (("score", METHODS), ("vote", RULES), ("control", CONTROLS)):
         for name in names:
             if summaries and all(name in summary for summary in summaries):
                 found = [summary[name].percentile for summary in summaries]
-                controls = [max(summary[each].percentile.high for each in CONTROLS) for summary in summaries]
                 rows.append(
                     {
                         "choice by": name.replace("_", " "),

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -273,13 +273,13 @@ def _once(
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
-    callbacks: list[TrainerCallback] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[PreTrainedModel, list[dict]]:
     """The model trained, and the log of it; or what was saved of both by this digest."""
     folder = parameters.run_dir / LEARNED / digest
     trained, log = folder / "model", "log.json"
     if not trained.is_dir():
-        history = _fit(trainer, task, folder / "checkpoints", model, train, validation, parameters, callbacks or [])
+        history = _fit(trainer, task, folder / "checkpoints", model, train, validation, parameters, callbacks)
         try:
             model.save_pretrained(folder / "part")
             (folder / "part" / log).write_text(json.dumps(history))
@@ -298,7 +298,7 @@ def _fit(
     train: Dataset,
     validation: Dataset,
     parameters: Parameters,
-    callbacks: list[TrainerCallback],
+    callbacks: Sequence[TrainerCallback],
 ) -> list[dict]:
     """Train in place, with checkpoints in the folder, up to the weights that validate best; the log."""
     epoch = math.ceil(len(train) / parameters.batch_size)
@@ -359,7 +359,7 @@ def _goes_on(checkpoint: Path) -> bool:
         return False
     state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
     stops = state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]
-    return not stops or Path(state.best_model_checkpoint).name == checkpoint.name
+    return not stops or state.global_step == state.best_global_step
 
 
 class GradientCourse(TrainerCallback):
