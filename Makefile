@@ -1,4 +1,4 @@
-# The front door. Needs Python 3.11 and make; everything else is installed into .venv on the first call.
+# The front door. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv on the first call.
 #
 #   make book                                            the book of the profile quick: _build/html/index.html
 #   make book PROFILE=electronics PARAMS="seed=1"        another profile, some parameters changed
@@ -11,7 +11,7 @@
 PROFILE ?= quick
 PARAMS ?=
 CORES ?= all
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13; do $$python --version > /dev/null 2>&1 && echo $$python && exit; done; echo python3)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
@@ -24,9 +24,8 @@ book: .venv/installed
 	    --config profile='$(PROFILE)' params='$(PARAMS)'
 	@echo "open _build/html/index.html"
 
-record:
-	@[ -d runs/$(PROFILE) ] || { echo "nothing has run of the profile $(PROFILE): make book PROFILE=$(PROFILE) first" >&2; exit 1; }
-	@cd runs/$(PROFILE) && find . -name '[0-9]_*.json' ! -name '4_expert.json' -print | tar -cf - -T - | (mkdir -p $(CURDIR)/results/$(PROFILE) && tar -C $(CURDIR)/results/$(PROFILE) -xf -)
+record: .venv/installed
+	@python -m layerwise.study.records '$(PROFILE)'
 	@git status --short results
 
 test: .venv/installed lint
@@ -35,6 +34,8 @@ test: .venv/installed lint
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo
+	mypy
 
 lab: .venv/installed
 	jupyter lab notebooks
@@ -46,7 +47,7 @@ clean:
 	rm -rf _build runs book/stages .snakemake
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --editable .

@@ -1,25 +1,32 @@
-"""The workflow, one rule a stage: what must run again is found from the notebooks, the modules that they import, the
-parameters that they declare and the artefacts of the stages before.
+"""The workflow: a table of stages (`layerwise.study.stages`), each computed and rendered by its notebook.
 
     snakemake --cores all --config profile=quick params="seed=1 hidden_size=256"
+
+What must run again follows from the notebooks, the modules that they import, the parameters that they declare and the
+results of earlier stages. A stage is computed from the modules that compute it. Its page is rendered from its results by
+`layerwise.report`, so a change of a figure or of a sentence computes nothing.
 """
 
 import ast
 import hashlib
-import json
 import os
 import sys
 import time
-from functools import cache
 from pathlib import Path
 
+import grimp
+import nbformat
 import yaml
 from papermill import inspect_notebook
 
-from layerwise import interactions
+sys.path.insert(0, "book")
+from pages import select
+
 from layerwise.errors import InputError
-from layerwise.parameters import load_profile
-from layerwise.reviews import prepare, unlabelled
+from layerwise.study.config import load_profile
+from layerwise.study.data.interactions import prepare_interactions
+from layerwise.study.data.reviews import prepare_reviews, prepare_unlabelled
+from layerwise.study.stages import STAGES
 
 # Stages call programs of the environment that this runs in, whether or not the shell knows it.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -28,87 +35,109 @@ try:
     SHARED, RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
     for folder in (SHARED.profile_dir, Path("_build"), Path("book/stages")):
         folder.mkdir(parents=True, exist_ok=True)
-    # Once for all subjects and seeds, and before any of them: data that cannot be used must not touch what was made.
-    prepare(SHARED)
-    interactions.prepare(SHARED)
+    # Once for all models and seeds, and before any of them: data that cannot be used must not touch earlier results.
+    prepare_reviews(SHARED)
+    prepare_interactions(SHARED)
     for run in RUNS:
-        if run.warm_up:
-            unlabelled(run)
+        if run.pretraining_texts:
+            prepare_unlabelled(run)
 except InputError as error:
     raise SystemExit(f"InputError: {error}")
 except OSError as error:
     raise SystemExit(f"InputError: cannot write to {error.filename}: {error.strerror}")
 
-STAGES = [
-    "1_training",
-    "2_core_importance",
-    "3_advanced_importance",
-    "4_llm_and_fusion",
-    "5_ground_truth",
-    "6_compression",
-]
-ONCE = ["4_llama", "7_recommender", "8_comparison", "9_reference"]  # for all subjects and seeds
 RECORDED = sorted(map(str, Path("results").rglob("*.json")))
-ROOT = Path(SHARED.runs) / SHARED.profile
-RUN = f"{ROOT}/{{subject}}/seed{{seed}}"
-FIRST = f"{ROOT}/{SHARED.subject}/seed{SHARED.seed}"
-# An expert is asked once there is a key, and anew each time that the workflow is started if the parameters say so.
-EXPERT = SHARED.expert_model and [bool(os.environ.get("OPENAI_API_KEY")), SHARED.expert_anew and time.time()]
-# Runs share the cores among them: several small models train faster side by side than one after the other.
+ROOT = f"{Path(SHARED.runs) / SHARED.profile}"
+RUN = f"{ROOT}/{{model}}/seed{{seed}}"
+FIRST = RUN.format(model=SHARED.model_name, seed=SHARED.seed)
+# An expert is asked once there is a key, and again at each start of the workflow if the parameters say so.
+EXPERT = SHARED.expert_model and [bool(os.environ.get("OPENAI_API_KEY")), SHARED.refresh_expert and time.time()]
+# Runs share the cores: several small models train faster side by side than one after the other.
 THREADS = max(1, workflow.cores // len(RUNS))
+GRAPH = grimp.build_graph("layerwise", cache_dir=None)
+
+
+wildcard_constraints:
+    model="[^/]+",
+    seed=r"\d+",
+    page=r"\w+",
 
 
 def run_of(wildcards):
-    """The run of a subject and a seed."""
-    return next(run for run in RUNS if (run.subject, str(run.seed)) == (*wildcards,))
+    """The parameters of the run of a model and a seed, or those of all runs."""
+    return next((run for run in RUNS if (run.model_name, str(run.seed)) == (*wildcards,)), SHARED)
 
 
-def parameters(notebook, run=SHARED):
-    """The parameters of a run that a notebook declares, as papermill takes them; its other parameters do not concern it."""
-    said = run.model_dump(include=set(inspect_notebook(f"notebooks/{notebook}.ipynb")))
-    return yaml.safe_dump(said, default_flow_style=True, width=float("inf"))
+def parameters(stage):
+    """The parameters that a notebook declares, as papermill takes them; other parameters do not concern it."""
+    declared = set(inspect_notebook(f"notebooks/{stage.name}.ipynb"))
+
+    def of_run(wildcards):
+        values = run_of(wildcards).model_dump(include=declared)
+        return yaml.safe_dump(values, default_flow_style=True, width=float("inf"))
+
+    return of_run
 
 
-def code(notebook):
-    """The code of a notebook."""
-    cells = json.loads(Path(notebook).read_text())["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+def code(stage, part):
+    """The code of one part of a notebook."""
+    notebook = select(part, nbformat.read(f"notebooks/{stage.name}.ipynb", as_version=4))
+    return "\n".join(cell.source for cell in notebook.cells)
 
 
-def code_sha256(notebook):
+def code_sha256(stage, part):
     """What a run depends on instead of on the notebook's file: a change of prose needs no new run."""
-    return hashlib.sha256(code(notebook).encode()).hexdigest()
+    return hashlib.sha256(code(stage, part).encode()).hexdigest()
 
 
-@cache
-def imported(file):
-    """The modules of lib that a notebook or module names in its imports."""
-    text = code(file) if file.suffix == ".ipynb" else file.read_text()
-    found = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "layerwise":
-            for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
-                path = Path("lib", *name.split("."))
-                found |= {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()}
-    return found
+def modules(stage, part):
+    """The modules of layerwise that a part of a notebook imports, directly or through one another."""
+    imported = set()
+    for node in ast.walk(ast.parse(code(stage, part))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "layerwise":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            imported |= {name if name in GRAPH.modules else node.module for name in names}
+    imported |= {upstream for name in imported for upstream in GRAPH.find_upstream_modules(name)}
+    paths = [Path("lib", *name.split(".")) for name in imported]
+    return sorted(str(path / "__init__.py" if path.is_dir() else path.with_suffix(".py")) for path in paths)
 
 
-def modules(source):
-    """The modules of lib that a notebook or module imports, directly or through one another."""
-    found, waiting = set(), {Path(source)}
-    while waiting:
-        new = imported(waiting.pop()) - found
-        found |= new
-        waiting |= new
-    return sorted(map(str, found))
+def folder_of(stage):
+    return ROOT if stage.shared else RUN
 
 
-# A stage keeps its log. Where it fails, the last line is the error, and the last that the reader sees.
+def outputs(stage, folder):
+    """The files and folders that a stage computes, but for its executed notebook."""
+    files = [f"{folder}/{stage.name}.json", *([f"{folder}/{stage.name}.npz"] if stage.arrays else [])]
+    return [*files, *(f"{folder}/{name}" for name in stage.folders)] if stage.computes else []
+
+
+def needs(stage):
+    """The results that a stage reads: of the same run, or of all runs where it is shared."""
+
+    def of_run(wildcards):
+        run = run_of(wildcards)
+        folders = [f"{ROOT}/{each.model_name}/seed{each.seed}" for each in (RUNS if stage.shared else [run])]
+        files = [f"{ROOT}/{stage.data}"] if stage.data else []
+        if stage.name == "training" and run.pretraining_texts:
+            files.append(f"{folders[0]}/unlabelled/quality.json")
+        for name in stage.needs:
+            for folder in [ROOT] if STAGES[name].shared else folders:
+                files += outputs(STAGES[name], folder)
+        return files
+
+    return of_run
+
+
+# A stage keeps its log. If it fails, the last line of the log is the error, and the last line that the reader sees.
 EXECUTE = """
 printf '%s\\n' '{output.notebook}'
-papermill {input.notebook} {output.notebook} --kernel python3 --parameters_yaml {params.parameters:q} \
+mkdir -p $(dirname {params.part})
+python book/pages.py select {params.kind} {input.notebook} {params.part}
+papermill {params.part} {output.notebook} --kernel python3 --parameters_yaml {params.parameters:q} \
     --no-progress-bar --no-request-save-on-cell-execute 2> {log} ||
     {{ printf '%s\\n' 'failed; all of it is in {log}' "$(grep . {log} | tail -n 1)" >&2; exit 1; }}
+rm {params.part}
 """
 
 
@@ -117,213 +146,78 @@ rule book:
         "_config.yml",
         "_toc.yml",
         [str(f) for f in Path("book").rglob("*") if f.is_file() and not {"stages", "__pycache__"} & {*f.parts}],
-        expand("book/stages/{page}.ipynb", page=[*STAGES, *ONCE]),
+        expand("book/stages/{page}.ipynb", page=STAGES),
         "book/stages/depths.png",
+        [f"{ROOT}/{run.model_name}/seed{run.seed}/{stage.name}.ipynb" for run in RUNS for stage in STAGES.values() if not stage.shared],
     output: "_build/html/index.html"
     log: "_build/build.log"
     shell:
         """
         printf '%s\\n' '{rule}: {output}'
-        LAYERWISE_BUILT={ROOT}/8_comparison.json jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
+        LAYERWISE_BUILT={ROOT}/comparison.json jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
             {{ grep -E 'WARNING|ERROR' {log} >&2 || true
                printf '%s\\n' 'the book does not build without warnings; all of it is in {log}' >&2; exit 1; }}
         """
 
 
 rule page:
-    """A chapter is a stage of the first subject and seed, or one that there is for all of them."""
+    """A chapter is a stage of the first model and seed, or one that is shared by all."""
     input:
         "notebooks/{page}.ipynb",
-        lambda wildcards: f"{FIRST if wildcards.page in STAGES else ROOT}/{wildcards.page}.ipynb",
+        lambda wildcards: f"{ROOT if STAGES[wildcards.page].shared else FIRST}/{wildcards.page}.ipynb",
     output: "book/stages/{page}.ipynb"
-    shell: "python book/page.py {input} {output}"
+    shell: "python book/pages.py merge {input} {output}"
 
 
 rule main_figure:
     """The figure of the first page."""
-    input: f"{ROOT}/8_comparison_depths.png"
+    input: f"{ROOT}/comparison_depths.png"
     output: "book/stages/depths.png"
     shell: "cp {input} {output}"
 
 
-rule training:
-    input:
-        modules("notebooks/1_training.ipynb"),
-        f"{ROOT}/reviews/quality.json",
-        lambda wildcards: [f"{RUN}/unlabelled/quality.json".format(**wildcards)] if run_of(wildcards).warm_up else [],
-        notebook=ancient("notebooks/1_training.ipynb"),
-    output:
-        notebook=f"{RUN}/1_training.ipynb",
-        result=f"{RUN}/1_training.json",
-        model=directory(f"{RUN}/model"),
-    params:
-        code=code_sha256("notebooks/1_training.ipynb"),
-        parameters=lambda wildcards: parameters("1_training", run_of(wildcards)),
-    log: f"{RUN}/1_training.log"
-    threads: THREADS
-    shell: EXECUTE
+for stage in STAGES.values():
+    folder = folder_of(stage)
 
+    if stage.computes:
 
-rule core_importance:
-    input:
-        modules("notebooks/2_core_importance.ipynb"),
-        rules.training.output,
-        notebook=ancient("notebooks/2_core_importance.ipynb"),
-    output:
-        notebook=f"{RUN}/2_core_importance.ipynb",
-        result=f"{RUN}/2_core_importance.json",
-        scores=f"{RUN}/2_core_importance.npz",
-    params:
-        code=code_sha256("notebooks/2_core_importance.ipynb"),
-        parameters=lambda wildcards: parameters("2_core_importance", run_of(wildcards)),
-    log: f"{RUN}/2_core_importance.log"
-    threads: THREADS
-    shell: EXECUTE
+        rule:
+            name: stage.name
+            input:
+                needs(stage),
+                modules(stage, "compute"),
+                notebook=ancient(f"notebooks/{stage.name}.ipynb"),
+            output:
+                outputs(stage, folder)[: 1 + stage.arrays],
+                [directory(f"{folder}/{name}") for name in stage.folders],
+                notebook=f"{folder}/compute/{stage.name}.ipynb",
+            params:
+                kind="compute",
+                part=f"{folder}/compute/{stage.name}.part.ipynb",
+                code=code_sha256(stage, "compute"),
+                parameters=parameters(stage),
+                expert=EXPERT if stage.name == "fusion" else None,
+            log: f"{folder}/{stage.name}.log"
+            threads: workflow.cores if stage.shared else THREADS  # a shared stage runs once, so it takes all cores
+            shell: EXECUTE
 
-
-rule advanced_importance:
-    input:
-        modules("notebooks/3_advanced_importance.ipynb"),
-        rules.training.output,
-        rules.core_importance.output,
-        notebook=ancient("notebooks/3_advanced_importance.ipynb"),
-    output:
-        notebook=f"{RUN}/3_advanced_importance.ipynb",
-        result=f"{RUN}/3_advanced_importance.json",
-        scores=f"{RUN}/3_advanced_importance.npz",
-    params:
-        code=code_sha256("notebooks/3_advanced_importance.ipynb"),
-        parameters=lambda wildcards: parameters("3_advanced_importance", run_of(wildcards)),
-    log: f"{RUN}/3_advanced_importance.log"
-    threads: THREADS
-    shell: EXECUTE
-
-
-rule language_model:
-    input:
-        modules("notebooks/4_llama.ipynb"),
-        f"{ROOT}/reviews/quality.json",
-        notebook=ancient("notebooks/4_llama.ipynb"),
-    output:
-        notebook=f"{ROOT}/4_llama.ipynb",
-        result=f"{ROOT}/4_llama.json",
-    params:
-        code=code_sha256("notebooks/4_llama.ipynb"),
-        parameters=parameters("4_llama"),
-    log: f"{ROOT}/4_llama.log"
-    threads: workflow.cores  # it runs once, so it need not share them
-    shell: EXECUTE
-
-
-rule fusion:
-    input:
-        modules("notebooks/4_llm_and_fusion.ipynb"),
-        rules.training.output,
-        rules.core_importance.output,
-        rules.advanced_importance.output,
-        rules.language_model.output,
-        notebook=ancient("notebooks/4_llm_and_fusion.ipynb"),
-    output:
-        notebook=f"{RUN}/4_llm_and_fusion.ipynb",
-        result=f"{RUN}/4_llm_and_fusion.json",
-    params:
-        code=code_sha256("notebooks/4_llm_and_fusion.ipynb"),
-        parameters=lambda wildcards: parameters("4_llm_and_fusion", run_of(wildcards)),
-        expert=EXPERT,
-    log: f"{RUN}/4_llm_and_fusion.log"
-    threads: THREADS
-    shell: EXECUTE
-
-
-rule ground_truth:
-    input:
-        modules("notebooks/5_ground_truth.ipynb"),
-        rules.training.output,
-        rules.core_importance.output,
-        rules.advanced_importance.output,
-        rules.fusion.output,
-        notebook=ancient("notebooks/5_ground_truth.ipynb"),
-    output:
-        notebook=f"{RUN}/5_ground_truth.ipynb",
-        result=f"{RUN}/5_ground_truth.json",
-        table=f"{RUN}/5_ground_truth.npz",
-    params:
-        code=code_sha256("notebooks/5_ground_truth.ipynb"),
-        parameters=lambda wildcards: parameters("5_ground_truth", run_of(wildcards)),
-    log: f"{RUN}/5_ground_truth.log"
-    threads: THREADS
-    shell: EXECUTE
-
-
-rule compression:
-    input:
-        modules("notebooks/6_compression.ipynb"),
-        rules.training.output,
-        rules.core_importance.output,
-        rules.advanced_importance.output,
-        rules.fusion.output,
-        rules.ground_truth.output,
-        notebook=ancient("notebooks/6_compression.ipynb"),
-    output:
-        notebook=f"{RUN}/6_compression.ipynb",
-        result=f"{RUN}/6_compression.json",
-        predictions=f"{RUN}/6_compression.npz",
-        export=directory(f"{RUN}/export"),
-    params:
-        code=code_sha256("notebooks/6_compression.ipynb"),
-        parameters=lambda wildcards: parameters("6_compression", run_of(wildcards)),
-    log: f"{RUN}/6_compression.log"
-    threads: THREADS
-    shell: EXECUTE
-
-
-rule recommender:
-    input:
-        modules("notebooks/7_recommender.ipynb"),
-        f"{ROOT}/interactions/quality.json",
-        notebook=ancient("notebooks/7_recommender.ipynb"),
-    output:
-        notebook=f"{ROOT}/7_recommender.ipynb",
-        result=f"{ROOT}/7_recommender.json",
-        arrays=f"{ROOT}/7_recommender.npz",
-        models=directory(f"{ROOT}/recommender/models"),
-    params:
-        code=code_sha256("notebooks/7_recommender.ipynb"),
-        parameters=parameters("7_recommender"),
-    log: f"{ROOT}/7_recommender.log"
-    threads: workflow.cores  # it runs once, so it need not share them
-    shell: EXECUTE
-
-
-rule comparison:
-    input:
-        modules("notebooks/8_comparison.ipynb"),
-        [f"{ROOT}/{run.subject}/seed{run.seed}/{stage}.json" for run in RUNS for stage in STAGES],
-        f"{ROOT}/7_recommender.json",
-        RECORDED,
-        notebook=ancient("notebooks/8_comparison.ipynb"),
-    output:
-        notebook=f"{ROOT}/8_comparison.ipynb",
-        result=f"{ROOT}/8_comparison.json",
-        report=f"{ROOT}/8_comparison.md",
-        depths=f"{ROOT}/8_comparison_depths.png",
-    params:
-        code=code_sha256("notebooks/8_comparison.ipynb"),
-        parameters=parameters("8_comparison"),
-    log: f"{ROOT}/8_comparison.log"
-    threads: THREADS
-    shell: EXECUTE
-
-
-rule reference:
-    input:
-        modules("notebooks/9_reference.ipynb"),
-        RECORDED,
-        notebook=ancient("notebooks/9_reference.ipynb"),
-    output:
-        notebook=f"{ROOT}/9_reference.ipynb",
-    params:
-        code=code_sha256("notebooks/9_reference.ipynb"),
-        parameters=parameters("9_reference"),
-    log: f"{ROOT}/9_reference.log"
-    shell: EXECUTE
+    rule:
+        name: f"render_{stage.name}"
+        input:
+            needs(stage),
+            outputs(stage, folder),
+            modules(stage, "render"),
+            RECORDED if stage.name in ("comparison", "recorded_runs") else [],
+            notebook=ancient(f"notebooks/{stage.name}.ipynb"),
+            computed=[f"{folder}/compute/{stage.name}.ipynb"] if stage.computes else [],
+        output:
+            [f"{folder}/{name}" for name in stage.files],
+            notebook=f"{folder}/render/{stage.name}.ipynb",
+            merged=f"{folder}/{stage.name}.ipynb",
+        params:
+            kind="render",
+            part=f"{folder}/render/{stage.name}.part.ipynb",
+            code=code_sha256(stage, "render"),
+            parameters=parameters(stage),
+        log: f"{folder}/render/{stage.name}.log"
+        shell: EXECUTE + "python book/pages.py merge {input.notebook} {input.computed} {output.notebook} {output.merged}"

@@ -10,27 +10,29 @@ one thread of the CPU.
 import tempfile
 from pathlib import Path
 
-from layerwise import budget, classifier, export, results
+from layerwise import budget, cost, export
 from layerwise.adapter import LayerwiseAdapter
-from layerwise.parameters import Parameters
-from layerwise.reviews import load, prepare
+from layerwise.study import deployment
+from layerwise.study.config import Parameters
+from layerwise.study.data.reviews import load_reviews, prepare_reviews
+from layerwise.study.models import classifier
 
 RATIO, ROUNDS = 2.5, 20
 
 parameters = Parameters(hidden_size=128, vocabulary_size=3500, max_length=256)
-prepare(parameters)
-train = load(parameters, "train")
-tokenizer, model = classifier.build(parameters, train)
+prepare_reviews(parameters)
+train = load_reviews(parameters, "train")
+tokenizer, model = classifier.build_classifier(parameters, train)
 adapter = LayerwiseAdapter(model)
-whole = results.describe(model, "scratch", adapter.layers)
-plan = budget.plan(whole, whole, RATIO)
+whole = cost.describe_model(model, "scratch", adapter.layers)
+plan = budget.plan_compression(whole, whole, RATIO)
 
 with tempfile.TemporaryDirectory() as folder:
     folders = {ratio: Path(folder) / f"{ratio:g}x" for ratio in (1.0, RATIO)}
-    export.export(tokenizer, model, folders[1.0])
-    export.export(tokenizer, adapter.keep(range(plan.layers)), folders[RATIO])
-    tokens = classifier.tokenize(tokenizer, load(parameters, "test"))
-    timings = export.timings({ratio: (folder, tokens) for ratio, folder in folders.items()}, ROUNDS)
+    export.export_model(tokenizer, model, folders[1.0])
+    export.export_model(tokenizer, adapter.keep(range(plan.layers)), folders[RATIO])
+    tokens = classifier.tokenize(tokenizer, load_reviews(parameters, "test"))
+    timings = deployment.time_runtimes({ratio: (folder, tokens) for ratio, folder in folders.items()}, ROUNDS)
 
 print(f"{whole.parameters:,} parameters; {plan.layers} of {whole.layers} layers are {plan.reached:.2f} times fewer")
 taken = {(timing.runtime, timing.batch, timing.ratio): timing for timing in timings}

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import torch
 
-from layerwise import classifier
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.importance.fisher import fisher
-from layerwise.parameters import Parameters
-from layerwise.reviews import load, prepare
+from layerwise.study.config import Parameters
+from layerwise.study.data.reviews import load_reviews, prepare_reviews
+from layerwise.study.models import classifier
 
 EXAMPLES, ROUNDS = 96, 5
 
@@ -39,12 +39,12 @@ def an_example_and_a_class_at_a_time(adapter: LayerwiseAdapter, batches: list[di
 
 def compare(hidden_size: int) -> None:
     parameters = Parameters.check({"profile": "benchmark", "hidden_size": hidden_size})
-    prepare(parameters)
-    tokenizer, model = classifier.build(parameters, load(parameters, "train"))
+    prepare_reviews(parameters)
+    tokenizer, model = classifier.build_classifier(parameters, load_reviews(parameters, "train"))
     adapter = LayerwiseAdapter(model.cpu().eval())
-    test = load(parameters, "test")  # by length: every so many of them is a fair sample
+    test = load_reviews(parameters, "test")  # by length: every so many of them is a fair sample
     sample = test.select(range(0, len(test), len(test) // EXAMPLES)).take(EXAMPLES)
-    batches = classifier.batches(tokenizer, classifier.tokenize(tokenizer, sample))
+    batches = classifier.make_batches(tokenizer, classifier.tokenize(tokenizer, sample))
     scores, seconds = {}, {fisher: [], an_example_and_a_class_at_a_time: []}
     for _ in range(ROUNDS):
         for way, times in seconds.items():

@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from layerwise import recommender
-from layerwise.parameters import Parameters
+from layerwise.study.config import Parameters
+from layerwise.study.models import recommender
 
 PRODUCTS, BATCH, USERS = 20_000, 128, (1000, 4000)
 
@@ -23,10 +23,10 @@ def rank(users: int, batch_size: int, results) -> None:
     draw = np.random.default_rng(0)
     histories = [draw.choice(PRODUCTS, 30, replace=False) + 1 for _ in range(users)]
     parameters = Parameters(recommender_layers=2, recommender_hidden_size=32).for_the_recommender()
-    model = recommender.build(parameters, histories, PRODUCTS)
-    batches = recommender.batches(recommender.held_out(histories, 1, parameters.max_length), batch_size)
+    model = recommender.build_recommender(parameters, histories, PRODUCTS)
+    batches = recommender.make_batches(recommender.hold_out(histories, 1, parameters.max_length), batch_size)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    found = recommender.measured(recommender.transformer(model), batches)
+    found = recommender.evaluate_recommender(recommender.as_recommender(model), batches)
     taken = time.perf_counter() - start
     results.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, taken, found.sum()))
 

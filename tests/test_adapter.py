@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, T5Confi
 
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
-from layerwise.importance import score
+from layerwise.importance.scoring import score
 
 KEPT = [0, 2]
 
@@ -103,7 +103,7 @@ def test_a_bypass_within_another_leaves_the_outer_one_as_it_was():
         with adapter.bypass({1, 2}):
             assert not torch.equal(model(**inputs).logits, without)
         assert torch.equal(model(**inputs).logits, without)
-        assert score("block_influence", adapter, [batch])[:, 1].tolist() == pytest.approx([0] * 5, abs=1e-6)
+        assert score(adapter, [batch], "block_influence").per_example[:, 1].tolist() == pytest.approx([0] * 5, abs=1e-6)
         assert torch.equal(model(**inputs).logits, without)
     assert torch.equal(model(**inputs).logits, whole)
 

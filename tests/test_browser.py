@@ -187,7 +187,7 @@ CONTRAST = """
     if (!text || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
     const behind = [];
     for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
-    const shown = [luminance(behind), luminance([...behind, getComputedStyle(element).color])];
+    const shown = [luminance(behind), luminance([...behind_best, getComputedStyle(element).color])];
     const contrast = (Math.max(...shown) + 0.05) / (Math.min(...shown) + 0.05);
     found.push([contrast, `${element.tagName} ${text.slice(0, 40)}`]);
   }
@@ -239,7 +239,7 @@ def test_a_page_says_how_to_launch_it_and_shows_its_source_on_a_phone_too(reader
 
 
 def test_every_page_has_its_source_beside_it_and_names_the_run_that_it_was_built_from(project):
-    made = json.loads((project / "runs/smoke/8_comparison.json").read_text())["provenance"]
+    made = json.loads((project / "runs/smoke/comparison.json").read_text())["provenance"]
     said = f"Built with profile smoke, commit {made['commit']}, {made['device']}, {made['finished'][:10]}"
     for name in PAGES:
         page = (project / f"_build/html/{name}.html").read_text()

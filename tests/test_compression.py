@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,19 @@ from scipy import stats
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from layerwise import compression, grading, results, training
+from layerwise import statistics
 from layerwise.adapter import LayerwiseAdapter
-from layerwise.budget import layers_left, plan
-from layerwise.compression import Version, trim_vocabulary
+from layerwise.budget import CompressionPlan, ModelSize, layers_left, plan_compression
 from layerwise.errors import InputError
-from layerwise.fusion import RULES
+from layerwise.evaluation import evaluate
 from layerwise.importance import METHODS
-from layerwise.parameters import CHOOSERS, Parameters
-from layerwise.results import Model, Plan
-from layerwise.subsets import evaluate, every
+from layerwise.ranking import FUSION_RULES
+from layerwise.study import compression, schemas
+from layerwise.study.compression import ModelVariant
+from layerwise.study.config import SELECTIONS, Parameters
+from layerwise.study.models import training
+from layerwise.subnetworks import all_masks
+from layerwise.vocabulary import trim_vocabulary
 
 SEEN = ["the battery of the camera died", "a great camera", "the sound is great, the battery too"]
 UNSEEN = ["the screen broke after a day", "what a great battery"]
@@ -26,7 +31,7 @@ UNSEEN = ["the screen broke after a day", "what a great battery"]
     ("ratio", "layers"), [(1.0001, 11), (1.1, 10), (1.35, 8), (1.8, 5), (2.5, 3), (3.6, 1), (10, 0)]
 )
 def test_as_many_layers_are_left_as_the_ratio_of_parameters_allows(ratio, layers):
-    model = Model(
+    model = ModelSize(
         base_model="scratch",
         architecture="",
         layers=12,
@@ -40,9 +45,9 @@ def test_as_many_layers_are_left_as_the_ratio_of_parameters_allows(ratio, layers
         assert (172 + 69 * layers) * ratio <= 1000 < (172 + 69 * (layers + 1)) * ratio
 
 
-def described(vocabulary: int) -> Model:
+def described(vocabulary: int) -> ModelSize:
     """A model of 12 layers of 50 parameters, and 10 for each word of its vocabulary."""
-    return Model(
+    return ModelSize(
         base_model="",
         architecture="",
         layers=12,
@@ -54,19 +59,19 @@ def described(vocabulary: int) -> Model:
 
 
 @pytest.mark.parametrize(
-    ("words", "ratio", "layers", "trimmed", "left"),
+    ("tokens", "ratio", "layers", "trimmed", "left"),
     [
         (30, 1.2, 9, False, 750),
         (30, 2.5, 1, False, 350),
-        (30, 3.0, 4, True, 300),  # 300 parameters are words: layers alone cannot do it
+        (30, 3.0, 4, True, 300),  # 300 parameters are tokens: layers alone cannot do it
         (30, 9.0, 1, True, 150),  # cannot be done
         (1000, 5.0, 12, True, 700),  # no layer has to go
     ],
 )
-def test_a_ratio_takes_fewer_layers_or_else_fewer_words_or_else_is_not_reached(words, ratio, layers, trimmed, left):
-    whole = described(words)
-    expected = Plan(ratio=ratio, layers=layers, depth=12, trimmed=trimmed, reached=whole.parameters / left)
-    assert plan(whole, described(10), ratio) == expected
+def test_a_ratio_takes_fewer_layers_or_else_fewer_words_or_else_is_not_reached(tokens, ratio, layers, trimmed, left):
+    whole = described(tokens)
+    expected = CompressionPlan(ratio=ratio, layers=layers, depth=12, trimmed=trimmed, reached=whole.parameters / left)
+    assert plan_compression(whole, described(10), ratio) == expected
 
 
 def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
@@ -82,8 +87,8 @@ def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel() if kind == "bytes" else pre_tokenizers.BertPreTokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     options = options | {"special_tokens": special} if special_first else options
-    words = 400 if kind == "bytes" else 200
-    tokenizer.train_from_iterator(20 * (SEEN + UNSEEN), trainer(vocab_size=words, show_progress=False, **options))
+    tokens = 400 if kind == "bytes" else 200
+    tokenizer.train_from_iterator(20 * (SEEN + UNSEEN), trainer(vocab_size=tokens, show_progress=False, **options))
     tokenizer.add_special_tokens(special)
     first, last = ((token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>"))
     template = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[first, last])
@@ -105,7 +110,7 @@ def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
 def test_a_trimmed_vocabulary_cuts_and_classifies_the_texts_as_before(kind, architecture, special_first):
     tokenizer = learn(kind, special_first)
     model = make_model(architecture, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    smaller, trimmed = trim_vocabulary(tokenizer, model, Dataset.from_dict({"input_ids": tokenizer(SEEN)["input_ids"]}))
+    smaller, trimmed = trim_vocabulary(tokenizer, model, tokenizer(SEEN)["input_ids"])
     assert len(smaller) == trimmed.config.vocab_size < len(tokenizer)
     lost = (len(tokenizer) - len(smaller)) * model.get_input_embeddings().embedding_dim
     assert trimmed.num_parameters() == model.num_parameters() - lost
@@ -125,52 +130,52 @@ def test_a_tokenizer_of_its_own_keeps_its_vocabulary(tmp_path):
     tokenizer = ByT5Tokenizer(model_max_length=30)
     reviews = Dataset.from_dict({"text": SEEN, "label": [0, 1, 1]})
     model = make_model("bert", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    found = compression.versions(tokenizer, model, {"train": reviews, "test": reviews}, batch_size=2)
+    found = compression.make_variants(tokenizer, model, {"train": reviews, "test": reviews}, batch_size=2)
     assert found[False] is found[True] and found[False].model is model
     whole = described(1000)
-    assert plan(whole, whole, 5.0) == Plan(
+    assert plan_compression(whole, whole, 5.0) == CompressionPlan(
         ratio=5.0, layers=1, depth=12, trimmed=False, reached=whole.parameters / 10_050
     )
 
 
-def test_what_is_trimmed_is_healed_and_learns_anew_with_its_own_tokens(tmp_path):
+def test_a_trimmed_model_is_healed_and_trained_from_scratch_with_its_own_tokens(tmp_path):
     tokenizer = learn("bpe", special_first=True)
     tokenizer.model_max_length = 30
     model = make_model("roberta-prelayernorm", vocab_size=len(tokenizer))
     reviews = Dataset.from_dict({"text": 4 * SEEN, "label": 4 * [0, 1, 1]})
     splits = dict.fromkeys(("train", "validation"), reviews)
     unseen = Dataset.from_dict({"text": UNSEEN, "label": [0, 1]})
-    versions = compression.versions(tokenizer, model, splits | {"test": unseen}, batch_size=2)
+    variants = compression.make_variants(tokenizer, model, splits | {"test": unseen}, batch_size=2)
     plans = [
-        Plan(ratio=ratio, layers=layers, depth=4, trimmed=trimmed, reached=ratio)
+        CompressionPlan(ratio=ratio, layers=layers, depth=4, trimmed=trimmed, reached=ratio)
         for ratio, layers, trimmed in ((2.0, 2, False), (3.0, 2, True), (4.0, 4, True))
     ]
     parameters = Parameters(runs=str(tmp_path), heal_epochs=1, batch_size=4, learning_rate=1e-3)
-    chosen = {"first": np.tri(5, 4, -1, dtype=bool)}
-    right, models = compression.healed(plans, versions, chosen, parameters, "sha256")
-    right |= compression.learned_anew(plans, versions, parameters, "sha256")
-    assert {key: len(each) for key, each in right.items()} == {
-        (ratio, name, name == "first"): 2 for ratio in (2.0, 3.0, 4.0) for name in ("first", results.ANEW)
+    masks = {"first": np.tri(5, 4, -1, dtype=bool)}
+    values, models = compression.heal_candidates(plans, variants, masks, parameters, "sha256")
+    values |= compression.train_shallow_models(plans, variants, parameters, "sha256")
+    assert {key: len(each) for key, each in values.items()} == {
+        (ratio, name, name == "first"): 2 for ratio in (2.0, 3.0, 4.0) for name in ("first", schemas.FROM_SCRATCH)
     }
-    words = {plan.ratio: len(versions[plan.trimmed].tokenizer) for plan in plans}
-    assert {ratio: found.config.vocab_size for ratio, found in models.items()} == words
-    assert words[3.0] < words[2.0] and [len(LayerwiseAdapter(found)) for found in models.values()] == [2, 2, 4]
+    tokens = {plan.ratio: len(variants[plan.trimmed].tokenizer) for plan in plans}
+    assert {ratio: found.config.vocab_size for ratio, found in models.items()} == tokens
+    assert tokens[3.0] < tokens[2.0] and [len(LayerwiseAdapter(found)) for found in models.values()] == [2, 2, 4]
     for name, weight in models[4.0].state_dict().items():  # no layer left, no healing
-        assert torch.equal(weight, versions[True].model.state_dict()[name])
+        assert torch.equal(weight, variants[True].model.state_dict()[name])
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A model of four layers, its table on a few examples, and itself as a version with those to test on."""
+    """A model of four layers, its table on a few examples, and itself as a variant with those to test on."""
     model = make_model("roberta-prelayernorm")
     batches = [make_batch(seed=seed, examples=12) for seed in range(3)]
-    version = Version(None, training.classification(None), model, {}, batches)
-    return version, evaluate(LayerwiseAdapter(model), batches, every(4))
+    variant = ModelVariant(None, training.classification(None), model, {}, batches)
+    return variant, evaluate(LayerwiseAdapter(model), batches, all_masks(4))
 
 
 def test_every_candidate_keeps_as_many_layers_as_it_is_asked_for(small):
     scores = {"mine": np.array([0.1, 0.4, 0.2, 0.3])}
-    found = compression.candidates(scores, small[1], seed=0, heal=["mine", "best_subset"])
+    found = compression.select_candidates(scores, small[1], seed=0, heal=["mine", "best_subset"])
     assert set(found) == {"mine", "first", "last", "even", "greedy", "best_subset"} | {
         f"random_{i}" for i in range(1, 6)
     }
@@ -179,45 +184,48 @@ def test_every_candidate_keeps_as_many_layers_as_it_is_asked_for(small):
     assert np.flatnonzero(found["mine"][2]).tolist() == [1, 3]
     table = small[1]
     for size in range(5):
-        assert table.mean_gain[table.rows(found["best_subset"][size])] == table.mean_gain[table.sizes == size].max()
+        assert table.mean_values[table.rows(found["best_subset"][size])] == table.mean_values[table.sizes == size].max()
 
 
-def test_everyone_who_can_be_healed_is_known_before_anything_runs(small):
-    voted = [*RULES, "expert", *(f"{rule}_with_expert" for rule in RULES)]
-    found = compression.candidates(dict.fromkeys([*METHODS, *voted], np.arange(4)), small[1], seed=0, heal=[])
-    assert set(found) == set(CHOOSERS)
+def test_every_selection_that_can_be_healed_is_known_before_anything_runs(small):
+    fused = [*FUSION_RULES, "expert", *(f"{rule}_with_expert" for rule in FUSION_RULES)]
+    found = compression.select_candidates(dict.fromkeys([*METHODS, *fused], np.arange(4)), small[1], seed=0, heal=[])
+    assert set(found) == set(SELECTIONS)
 
 
-def test_healing_the_choice_of_nobody_is_refused(small):
-    with pytest.raises(InputError, match="nobody called 'fischer' has chosen layers to heal; choose among mine, first"):
-        compression.candidates({"mine": np.arange(4)}, small[1], seed=0, heal=["mine", "fischer"])
+def test_healing_an_unknown_selection_is_refused(small):
+    with pytest.raises(InputError, match="there is no selection 'fischer' to heal; choose among mine, first"):
+        compression.select_candidates({"mine": np.arange(4)}, small[1], seed=0, heal=["mine", "fischer"])
 
 
-def test_models_as_they_are_predict_what_a_model_of_their_layers_predicts(small):
-    version, _ = small
-    chosen = compression.candidates({"mine": np.array([0.1, 0.4, 0.2, 0.3])}, small[1], 0, [])
-    plans = [Plan(ratio=ratio, layers=k, depth=4, trimmed=False, reached=ratio) for ratio, k in ((2.0, 2), (4.0, 1))]
-    found = compression.unhealed(plans, {False: version, True: version}, chosen)
-    assert len(found) == 2 * len(chosen)
-    for (ratio, name, healed), right in found.items():
-        kept = np.flatnonzero(chosen[name][2 if ratio == 2.0 else 1]).tolist()
-        model = LayerwiseAdapter(version.model).keep(kept).eval()
+def test_unhealed_models_predict_what_a_model_of_their_layers_predicts(small):
+    variant, _ = small
+    masks = compression.select_candidates({"mine": np.array([0.1, 0.4, 0.2, 0.3])}, small[1], 0, [])
+    plans = [
+        CompressionPlan(ratio=ratio, layers=k, depth=4, trimmed=False, reached=ratio)
+        for ratio, k in ((2.0, 2), (4.0, 1))
+    ]
+    found = compression.evaluate_unhealed(plans, {False: variant, True: variant}, masks)
+    assert len(found) == 2 * len(masks)
+    for (ratio, name, healed), values in found.items():
+        kept = np.flatnonzero(masks[name][2 if ratio == 2.0 else 1]).tolist()
+        model = LayerwiseAdapter(variant.model).keep(kept).eval()
         with torch.no_grad():
-            logits = [model(**{k: v for k, v in batch.items() if k != "labels"}).logits for batch in version.test]
-        labels = torch.cat([batch["labels"] for batch in version.test])
+            logits = [model(**{k: v for k, v in batch.items() if k != "labels"}).logits for batch in variant.test]
+        labels = torch.cat([batch["labels"] for batch in variant.test])
         assert not healed
-        np.testing.assert_array_equal(right, (torch.cat(logits).argmax(1) == labels).numpy())
+        np.testing.assert_array_equal(values, (torch.cat(logits).argmax(1) == labels).numpy())
 
 
 def predictions(accuracy: float, other: float, n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Two classifiers that are right on the same examples as far as they can be."""
+    """Two classifiers that are values on the same examples as far as they can be."""
     place = np.arange(n) / n
     return place < accuracy, place < other
 
 
-def test_a_judgement_is_of_pairs_and_its_intervals_hold_what_was_measured():
+def test_a_comparison_with_the_whole_model_is_paired_and_its_intervals_contain_the_estimates():
     mine, whole = predictions(0.88, 0.90)
-    found = compression.judge(mine, whole, grading.resamples(2000, 1000, seed=0))
+    found = compression.compare_with_whole(mine, whole, statistics.bootstrap_counts(2000, 1000, seed=0))
     assert found.accuracy.value == pytest.approx(0.88) and found.retention.value == pytest.approx(0.88 / 0.90)
     assert found.difference.value == pytest.approx(-0.02)
     for interval in (found.accuracy, found.retention, found.difference):
@@ -230,7 +238,7 @@ def test_a_judgement_is_of_pairs_and_its_intervals_hold_what_was_measured():
 @pytest.mark.parametrize("loss", [0.0, 0.004, 0.008, 0.02])
 def test_a_model_is_not_inferior_where_the_interval_of_the_difference_ends_above_minus_one_point(loss):
     mine, whole = predictions(0.9 - loss, 0.9)
-    p = compression.noninferiority(mine, whole)
+    p = statistics.noninferiority_p_value(mine, whole)
     if loss:
         paired = stats.ttest_1samp(mine.astype(float) - whole, 0).confidence_interval(0.95)
         assert (p < 0.025) == (paired.low > -0.01)
@@ -238,53 +246,63 @@ def test_a_model_is_not_inferior_where_the_interval_of_the_difference_ends_above
 
 
 def test_contrasts_are_differences_of_the_same_examples():
-    n, plans = 1000, [Plan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
-    right = {
+    n, plans = 1000, [CompressionPlan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
+    values = {
         (2.0, "mine", False): 60,
         (2.0, "random_1", False): 50,
         (2.0, "mine", True): 90,
         (2.0, "random_1", True): 88,
-        (2.0, results.ANEW, False): 80,
-        (None, results.LINEAR, False): 95,
+        (2.0, schemas.FROM_SCRATCH, False): 80,
+        (None, schemas.LINEAR, False): 95,
     }
-    right = {key: np.arange(n) < 10 * percent for key, percent in right.items()}
-    found = compression.contrasts(right, plans, ["mine", "random_1"], grading.resamples(n, 500, seed=0))["2.0"]
-    expected = {"healing": 0.3, "anew": 0.1, "linear": -0.05, "choice_before": 0.1, "choice_after": 0.02}
+    values = {key: np.arange(n) < 10 * percent for key, percent in values.items()}
+    found = compression.paired_contrasts(
+        values, plans, ["mine", "random_1"], statistics.bootstrap_counts(n, 500, seed=0)
+    )["2.0"]
+    expected = {"healing": 0.3, "from_scratch": 0.1, "linear": -0.05, "choice_before": 0.1, "choice_after": 0.02}
     assert {name: round(interval.value, 6) for name, interval in found.items()} == expected
-    alone = compression.contrasts(right, plans, ["mine"], grading.resamples(n, 500, seed=0))["2.0"]
-    assert set(alone) == {"healing", "anew", "linear"}  # nobody blind was healed
-    whole = [plans[0].model_copy(update={"layers": 4})]  # all layers are left, so there is nothing to choose
-    assert set(compression.contrasts(right, whole, ["mine", "random_1"], grading.resamples(n, 500, seed=0))["2.0"]) == {
+    alone = compression.paired_contrasts(values, plans, ["mine"], statistics.bootstrap_counts(n, 500, seed=0))["2.0"]
+    assert set(alone) == {"healing", "from_scratch", "linear"}  # no baseline was healed
+    whole = [dataclasses.replace(plans[0], layers=4)]  # all layers are left, so there is nothing to choose
+    assert set(
+        compression.paired_contrasts(values, whole, ["mine", "random_1"], statistics.bootstrap_counts(n, 500, seed=0))[
+            "2.0"
+        ]
+    ) == {
         "healing",
-        "anew",
+        "from_scratch",
         "linear",
     }
 
 
-def of_a_seed(right: dict[tuple, np.ndarray], whole: np.ndarray) -> tuple[results.Compression, dict[str, np.ndarray]]:
-    plans = [Plan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
-    found = compression.judged(right, plans, {}, whole, grading.resamples(len(whole), 200, seed=0))
-    arrays = {"whole": whole, "right": np.stack(list(right.values()))}
-    return results.Compression.model_construct(candidates=found, plans=plans), arrays
+def of_a_seed(
+    values: dict[tuple, np.ndarray], whole: np.ndarray
+) -> tuple[schemas.CompressionResult, dict[str, np.ndarray]]:
+    plans = [CompressionPlan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
+    found = compression.evaluate_candidates(
+        values, plans, {}, whole, statistics.bootstrap_counts(len(whole), 200, seed=0)
+    )
+    arrays = {"whole": whole, "values": np.stack(list(values.values()))}
+    return schemas.CompressionResult.model_construct(candidates=found, plans=plans), arrays
 
 
-def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
+def test_over_seeds_a_review_counts_with_the_share_of_correct_seeds():
     rng = np.random.default_rng(0)
     shares = {("mine", False): 0.7, ("mine", True): 0.8, ("random_1", False): 0.6, ("random_1", True): 0.75}
-    shares = {(2.0, *key): share for key, share in shares.items()} | {(2.0, results.ANEW, False): 0.7}
-    shares[None, results.LINEAR, False] = 0.9
+    shares = {(2.0, *key): share for key, share in shares.items()} | {(2.0, schemas.FROM_SCRATCH, False): 0.7}
+    shares[None, schemas.LINEAR, False] = 0.9
     seeds = [
         of_a_seed({key: rng.random(500) < share for key, share in shares.items()}, rng.random(500) < 0.9)
         for _ in range(3)
     ]
-    (row, *_), contrasts = compression.over_seeds(seeds, samples=200, seed=0)
-    right, whole = (np.mean([arrays[name] for _, arrays in seeds], axis=0) for name in ("right", "whole"))
-    assert row["kept"] == pytest.approx(right[0].mean() / whole.mean()) and row["layers"] == 1
-    assert contrasts["2.0"]["choice_after"].value == pytest.approx((right[1] - right[3]).mean())
-    kept = [arrays["right"][0].mean() / arrays["whole"].mean() for _, arrays in seeds]
+    (row, *_), contrasts = compression.compare_over_seeds(seeds, samples=200, seed=0)
+    values, whole = (np.mean([arrays[name] for _, arrays in seeds], axis=0) for name in ("values", "whole"))
+    assert row["kept"] == pytest.approx(values[0].mean() / whole.mean()) and row["layers"] == 1
+    assert contrasts["2.0"]["choice_after"].value == pytest.approx((values[1] - values[3]).mean())
+    kept = [arrays["values"][0].mean() / arrays["whole"].mean() for _, arrays in seeds]
     assert (row["lowest"], row["highest"]) == (pytest.approx(min(kept)), pytest.approx(max(kept)))
 
-    (alone, *_), _ = compression.over_seeds(seeds[:1], samples=200, seed=0)
+    (alone, *_), _ = compression.compare_over_seeds(seeds[:1], samples=200, seed=0)
     first = seeds[0][0].candidates[0]
     said = [first.retention.value, first.retention.low, first.retention.high, first.p_value]
     assert [alone[name] for name in ("kept", "low", "high", "p")] == pytest.approx(said)
@@ -293,11 +311,16 @@ def test_over_seeds_a_review_counts_with_the_share_of_seeds_that_are_right():
 
 def test_over_seeds_a_candidate_counts_only_where_all_seeds_have_it():
     rng = np.random.default_rng(0)
-    keys = [(2.0, "mine", False), (2.0, "mine", True), (2.0, results.ANEW, False), (None, results.LINEAR, False)]
+    keys = [
+        (2.0, "mine", False),
+        (2.0, "mine", True),
+        (2.0, schemas.FROM_SCRATCH, False),
+        (None, schemas.LINEAR, False),
+    ]
     draws = [{key: rng.random(500) < 0.8 for key in keys} for _ in range(2)]
     asked = {(2.0, "expert", False): rng.random(500) < 0.5} | draws[0]  # whose expert answered, before all others
     seeds = [of_a_seed(asked, np.ones(500, dtype=bool)), of_a_seed(draws[1], np.ones(500, dtype=bool))]
-    rows, _ = compression.over_seeds(seeds, samples=200, seed=0)
+    rows, _ = compression.compare_over_seeds(seeds, samples=200, seed=0)
     assert [(row["ratio"], row["name"], row["healed"]) for row in rows] == keys
     assert rows[0]["kept"] == pytest.approx(np.mean([draw[keys[0]].mean() for draw in draws]))
 

@@ -1,4 +1,4 @@
-"""The expert's client, against a scripted server and against a real one, both on the loopback."""
+"""The client of the expert, with a scripted server and with a real one, both on this machine."""
 
 import json
 import os
@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerwise import assets, expert
+from layerwise.budget import ModelSize
 from layerwise.importance import METHODS
-from layerwise.results import Model
+from layerwise.report import tables
+from layerwise.study import expert
+from layerwise.study.data import assets
 
 KEY = "sk-secret-of-the-reader"
-MODEL = Model(
+MODEL = ModelSize(
     base_model="scratch",
     architecture="Bert",
     layers=3,
@@ -30,11 +32,11 @@ MODEL = Model(
 )
 SCORES = {"fisher": [0.1, 0.23456789, 0.3], "ablation": [3.0, 1.0, 2.0]}
 INTERVALS = {name: [(v - 1, v + 1) for v in values] for name, values in SCORES.items()}
-QUESTION = expert.question(MODEL, SCORES, INTERVALS, METHODS)
+QUESTION = expert.make_question(MODEL, SCORES, INTERVALS, METHODS)
 
 
 def reply(ranks, **changes) -> str:
-    verdicts = [{"layer": i, "rank": rank, "confidence": 0.5, "reason": "so"} for i, rank in enumerate(ranks)]
+    verdicts = [{"layer": i, "rank": rank, "confidence": 0.5, "reason": "its scores"} for i, rank in enumerate(ranks)]
     return json.dumps({"layers": [verdict | changes for verdict in verdicts]})
 
 
@@ -50,18 +52,18 @@ def completion(content: str | None) -> dict:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with the next step of a script, and with its last one ever after; notes what it was asked.
+    """Replies with the steps of a script, then always with the last one; records requests and keys.
 
-    A step is a status with a body, "hang" or "cut".
+    A step is a status with a body, "hang" or "cut" (the connection).
     """
 
     def __init__(self, *script):
-        self.script, self.asked, self.keys = list(script), [], []
+        self.script, self.requests, self.keys = list(script), [], []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 server.keys.append(self.headers["Authorization"])
                 step = server.script.pop(0) if len(server.script) > 1 else server.script[0]
                 if step == "hang":
@@ -86,7 +88,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Starts a server of a script; the environment points to it."""
+    """Start a server with a script, and set its address in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     servers = []
 
@@ -105,12 +107,12 @@ def consult(folder: Path, **options):
     return expert.consult(QUESTION, 3, **{"model": "gpt-4o", "samples": 2, "folder": folder, "timeout": 20} | options)
 
 
-def test_opinions_become_scores_a_layer_and_show_their_spread(serve, tmp_path):
+def test_opinions_become_scores_of_layers_and_a_table_shows_their_range(serve, tmp_path):
     server = serve((200, completion(reply([2, 1, 3]))), (200, completion(reply([1, 2, 3]))))
-    found = expert.summarise(*consult(tmp_path))
-    assert (found.answered_by, found.ranks) == ("gpt-4o-2024-08-06", [[2, 1, 3], [1, 2, 3]])
-    np.testing.assert_array_equal(expert.scores(found.ranks), [[1, 2, 0], [2, 1, 0]])
-    assert expert.table(found)[["mean rank", "highest", "lowest"]].to_numpy().tolist() == [
+    opinions = expert.summarise_opinions(*consult(tmp_path))
+    assert (opinions.answered_by, opinions.ranks) == ("gpt-4o-2024-08-06", [[2, 1, 3], [1, 2, 3]])
+    np.testing.assert_array_equal(expert.opinion_scores(opinions.ranks), [[1, 2, 0], [2, 1, 0]])
+    assert tables.expert_table(opinions)[["mean rank", "highest", "lowest"]].to_numpy().tolist() == [
         [1.5, 1, 2],
         [1.5, 1, 2],
         [3, 3, 3],
@@ -118,47 +120,47 @@ def test_opinions_become_scores_a_layer_and_show_their_spread(serve, tmp_path):
     assert server.keys == [f"Bearer {KEY}"] * 2
 
 
-def test_scores_cards_and_architecture_go_out_with_the_form_of_the_reply(serve, tmp_path):
+def test_scores_cards_and_architecture_are_sent_with_the_schema_of_the_reply(serve, tmp_path):
     server = serve((200, completion(reply([2, 1, 3]))))
     consult(tmp_path)
-    asked = server.asked[0]
-    case = json.loads(asked["messages"][1]["content"])
-    assert case["architecture"]["layers"] == 3 and case["methods"]["fisher"]["scores"] == [0.1, 0.2346, 0.3]
-    assert case["methods"]["ablation"]["question"] == METHODS["ablation"].question
-    form = asked["response_format"]["json_schema"]
-    assert form["schema"]["$defs"]["Verdict"]["required"] == ["layer", "rank", "confidence", "reason"]
-    assert form["strict"] and form["schema"]["additionalProperties"] is False
+    request = server.requests[0]
+    content = json.loads(request["messages"][1]["content"])
+    assert content["architecture"]["layers"] == 3 and content["methods"]["fisher"]["scores"] == [0.1, 0.2346, 0.3]
+    assert content["methods"]["ablation"]["question"] == METHODS["ablation"].question
+    reply_format = request["response_format"]["json_schema"]
+    assert reply_format["schema"]["$defs"]["Verdict"]["required"] == ["layer", "rank", "confidence", "reason"]
+    assert reply_format["strict"] and reply_format["schema"]["additionalProperties"] is False
 
 
-def test_layers_may_come_in_any_order():
+def test_layers_of_a_reply_may_be_in_any_order():
     shuffled = json.loads(reply([2, 1, 3]))
     shuffled["layers"].reverse()
-    opinion = expert.read(json.dumps(shuffled), 3)
+    opinion = expert.parse_reply(json.dumps(shuffled), 3)
     record = expert.Record(request={}, answered_by="m", asked="2026-01-01", replies=[""])
-    assert expert.summarise([opinion], record).ranks == [[2, 1, 3]]
+    assert expert.summarise_opinions([opinion], record).ranks == [[2, 1, 3]]
 
 
-def test_the_same_question_is_answered_from_the_record_without_key_or_server(serve, tmp_path, monkeypatch):
+def test_the_same_request_is_answered_from_the_record_without_key_or_server(serve, tmp_path, monkeypatch):
     server = serve((200, completion(reply([2, 1, 3]))))
-    asked = consult(tmp_path)
+    first = consult(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL")
-    assert consult(tmp_path) == asked and len(server.asked) == 2
-    text = (tmp_path / "4_expert.json").read_text()
+    assert consult(tmp_path) == first and len(server.requests) == 2
+    text = (tmp_path / "expert.json").read_text()
     assert KEY not in text and "127.0.0.1" not in text and "gpt-4o-2024-08-06" in text
 
 
-@pytest.mark.parametrize("change", [{"anew": True}, {"model": "gpt-5"}, {"samples": 3}])
-def test_another_question_or_the_wish_to_ask_anew_asks(serve, tmp_path, change):
+@pytest.mark.parametrize("change", [{"refresh": True}, {"model": "gpt-5"}, {"samples": 3}])
+def test_another_request_or_a_refresh_asks_the_server(serve, tmp_path, change):
     server = serve((200, completion(reply([2, 1, 3]))))
     consult(tmp_path)
     server.script[:] = [(200, completion(reply([3, 1, 2])))]
     opinions, _ = consult(tmp_path, **change)
-    assert len(server.asked) == 2 + len(opinions)
+    assert len(server.requests) == 2 + len(opinions)
     assert [verdict.rank for verdict in opinions[0].layers] == [3, 1, 2]
 
 
-def test_without_a_model_or_without_a_key_nobody_is_asked_and_the_sentence_says_how(tmp_path, monkeypatch):
+def test_without_a_model_or_a_key_nobody_is_asked_and_the_message_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(expert.NoOpinion, match="No expert was asked: set OPENAI_API_KEY, and build with"):
         consult(tmp_path, model=None)
@@ -166,18 +168,18 @@ def test_without_a_model_or_without_a_key_nobody_is_asked_and_the_sentence_says_
         consult(tmp_path)
 
 
-def test_after_too_many_requests_or_a_failure_it_asks_again_by_itself(serve, tmp_path):
+def test_after_too_many_requests_or_a_failure_the_client_retries(serve, tmp_path):
     good = (200, completion(reply([2, 1, 3])))
     server = serve((429, {}), good, (500, {}), "cut", good)
     opinions, _ = consult(tmp_path)
-    assert len(opinions) == 2 and len(server.asked) == 5
+    assert len(opinions) == 2 and len(server.requests) == 5
 
 
 @pytest.mark.parametrize(
     ("step", "complaint"),
     [
         ((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}), "refused the key (401)"),
-        ((404, {}), "the server knows no model gpt-4o (404)"),
+        ((404, {}), "the server has no model gpt-4o (404)"),
         ((400, {}), "the server failed (400)"),
         ((429, {}), "too many requests, or no credit left (429)"),
         ((500, {}), "the server failed (500)"),
@@ -195,28 +197,26 @@ def test_after_too_many_requests_or_a_failure_it_asks_again_by_itself(serve, tmp
         ((200, completion(reply([0, 1, 2]))), "its ranks are [0, 1, 2], and not each of 1 to 3 once"),
     ],
 )
-def test_what_goes_wrong_is_said_in_one_sentence_and_no_opinion_is_made_up_or_recorded(
-    serve, tmp_path, step, complaint
-):
+def test_a_failure_is_reported_in_one_sentence_and_no_opinion_is_invented_or_recorded(serve, tmp_path, step, complaint):
     server = serve(step)
     with pytest.raises(expert.NoOpinion) as caught:
         consult(tmp_path, timeout=0.5)
-    said = str(caught.value)
-    assert complaint in said and "\n" not in said and KEY not in said and "127.0.0.1" not in said
-    assert server.asked and not list(tmp_path.iterdir())
+    message = str(caught.value)
+    assert complaint in message and "\n" not in message and KEY not in message and "127.0.0.1" not in message
+    assert server.requests and not list(tmp_path.iterdir())
 
 
-def test_a_later_reply_that_cannot_be_used_spoils_the_opinion_and_keeps_the_record(serve, tmp_path):
+def test_one_unusable_reply_gives_no_opinion_and_leaves_the_record_unchanged(serve, tmp_path):
     server = serve((200, completion(reply([2, 1, 3]))))
     consult(tmp_path)
-    before = (tmp_path / "4_expert.json").read_text()
+    before = (tmp_path / "expert.json").read_text()
     server.script[:] = [(200, completion(reply([2, 1, 3]))), (200, completion("no"))]
     with pytest.raises(expert.NoOpinion, match="cannot be used"):
-        consult(tmp_path, anew=True)
-    assert (tmp_path / "4_expert.json").read_text() == before
+        consult(tmp_path, refresh=True)
+    assert (tmp_path / "expert.json").read_text() == before
 
 
-def test_an_address_that_is_none_is_answered_in_one_sentence(tmp_path, monkeypatch):
+def test_an_invalid_address_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for address in ("nowhere", "http://127.0.0.1:9/v1", "http://[::"):
         monkeypatch.setenv("OPENAI_BASE_URL", address)
@@ -225,13 +225,13 @@ def test_an_address_that_is_none_is_answered_in_one_sentence(tmp_path, monkeypat
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / "4_expert.json").write_text("{")
-    with pytest.raises(expert.InputError, match="4_expert.json of this run holds no record of an expert: delete it"):
+    (tmp_path / "expert.json").write_text("{")
+    with pytest.raises(expert.InputError, match="expert.json of this run holds no record of an expert: delete it"):
         consult(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_real_server_is_asked_and_a_model_that_cannot_rank_gives_no_opinion(tmp_path, monkeypatch):
+def test_a_model_on_a_real_server_that_cannot_rank_gives_no_opinion(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,21 +1,23 @@
-import sys
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-from captum.attr import LayerConductance
 from conftest import inputs_of, make_batch, make_model
 from scipy.stats import kendalltau
 from torch import nn
 
-from layerwise import importance, subsets
+from layerwise import evaluation, subnetworks
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
-from layerwise.importance import METHODS, score
-from layerwise.importance.ablation import accuracy_drop, without_each_layer
-from layerwise.importance.conductance import along_path
-from layerwise.importance.sanity import examine, plant_identities, untrained
+from layerwise.importance import METHODS
+from layerwise.importance.ablation import accuracy_drop, evaluate_without_each_layer
+from layerwise.importance.conductance import conductance_along_path
+from layerwise.importance.influence import block_influence
+from layerwise.importance.per_example import _any_module, _linear
+from layerwise.importance.sanity import plant_identities, randomise_weights, sanity_check
+from layerwise.importance.scoring import score
+from layerwise.study.captum_conductance import captum_conductance
 
 
 def layer_gradient_squares(model, adapter, objective) -> np.ndarray:
@@ -42,7 +44,7 @@ def test_fisher_equals_one_backward_pass_an_example_and_a_class(architecture, cl
     for inputs, _ in rows_of(batch):
         log_p = model(**inputs).logits.log_softmax(1)[0]
         expected.append(sum(p.exp().item() * layer_gradient_squares(model, adapter, p) for p in log_p))
-    np.testing.assert_allclose(score("fisher", adapter, [batch]), expected, rtol=1e-4)
+    np.testing.assert_allclose(score(adapter, [batch], "fisher").per_example, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta-prelayernorm", "distilbert", "gpt2", "llama", "mpnet"])
@@ -53,12 +55,11 @@ def test_gradient_equals_one_backward_pass_an_example(architecture):
         layer_gradient_squares(model, adapter, -model(**inputs).logits.log_softmax(1)[0, label]) ** 0.5
         for inputs, label in rows_of(batch)
     ]
-    np.testing.assert_allclose(score("gradient", adapter, [batch]), expected, rtol=1e-4)
+    np.testing.assert_allclose(score(adapter, [batch], "gradient").per_example, expected, rtol=1e-4)
 
 
 def test_long_inputs_take_the_other_form_of_the_linear_norm_to_the_same_numbers():
     module, a, g = nn.Linear(8, 6), torch.randn(3, 40, 8), torch.randn(3, 40, 6)
-    from layerwise.importance.per_example import _any_module, _linear
 
     for tokens in (2, 40):  # on either side of the cheaper form
         torch.testing.assert_close(
@@ -70,7 +71,7 @@ def test_long_inputs_take_the_other_form_of_the_linear_norm_to_the_same_numbers(
 def test_ablation_equals_the_log_probability_lost_by_a_model_that_was_built_smaller():
     model, batch = make_model("roberta-prelayernorm"), make_batch()
     adapter = LayerwiseAdapter(model)
-    found = score("ablation", adapter, [batch])
+    found = score(adapter, [batch], "ablation").per_example
     picked = torch.arange(5), batch["labels"]
     whole = model(**inputs_of(batch)).logits.log_softmax(1)[picked]
     for layer in range(4):
@@ -90,7 +91,7 @@ def test_the_mean_accuracy_drop_is_the_difference_of_two_accuracies():
     whole = accuracy()
     with adapter.bypass({2}):
         without = accuracy()
-    found = accuracy_drop(without_each_layer(adapter, [batch]))
+    found = accuracy_drop(evaluate_without_each_layer(adapter, [batch]))
     assert found.mean(0)[2] == pytest.approx(whole - without)
 
 
@@ -103,13 +104,15 @@ def make_balanced(examples=12):
 def test_padding_and_batching_change_no_score(method, architecture):
     adapter, batch = LayerwiseAdapter(make_model(architecture)), make_balanced()
     alone = [inputs | {"labels": torch.tensor([label])} for inputs, label in rows_of(batch)]
-    np.testing.assert_allclose(score(method, adapter, [batch]), score(method, adapter, alone), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        score(adapter, [batch], method).per_example, score(adapter, alone, method).per_example, rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_taken_in_eval_mode_and_the_mode_is_put_back(method):
     adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm").train()), make_balanced()
-    np.testing.assert_array_equal(score(method, adapter, [batch]), score(method, adapter, [batch]))
+    np.testing.assert_array_equal(score(adapter, [batch], method).per_example, score(adapter, [batch], method))
     assert adapter.model.training
 
 
@@ -120,7 +123,7 @@ def test_layers_that_change_nothing_score_zero_and_come_last_by_every_method_tha
     extended, planted = plant_identities(adapter, after=(0, 2))
     with torch.no_grad():
         torch.testing.assert_close(extended.model(**inputs_of(batch)).logits, adapter.model(**inputs_of(batch)).logits)
-    size = np.abs(score(method, extended, [batch]).mean(0))
+    size = np.abs(score(extended, [batch], method).mean)
     if METHODS[method].sees_identity:
         np.testing.assert_allclose(size[planted], 0, atol=1e-7)
         assert set(np.argsort(size)[:2]) == set(planted) == {1, 4}
@@ -132,7 +135,7 @@ def test_layers_that_change_nothing_score_zero_and_come_last_by_every_method_tha
 def test_random_weights_destroy_the_ranking(method):
     batch = make_balanced(examples=24)
     rankings = [
-        score(method, LayerwiseAdapter(make_model("roberta-prelayernorm", seed=seed, layers=8)), [batch]).mean(0)
+        score(LayerwiseAdapter(make_model("roberta-prelayernorm", seed=seed, layers=8)), [batch], method).mean
         for seed in range(6)
     ]
     taus = [kendalltau(one, other).statistic for one, other in combinations(rankings, 2)]
@@ -143,7 +146,7 @@ def test_random_weights_destroy_the_ranking(method):
 def test_a_method_looks_at_the_labels_only_if_its_card_says_so(method):
     adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_balanced()
     other = batch | {"labels": batch["labels"].roll(1, 0)}
-    same = np.array_equal(score(method, adapter, [batch]), score(method, adapter, [other]))
+    same = np.array_equal(score(adapter, [batch], method).per_example, score(adapter, [other], method).per_example)
     assert same == ("labels" not in METHODS[method].needs)
 
 
@@ -154,59 +157,29 @@ def test_a_method_takes_no_more_forward_passes_than_its_card_says(method):
     applied = []
     for layer in adapter.layers:
         layer.intermediate.register_forward_hook(lambda module, args, output: applied.append(len(output)))
-    score(method, adapter, [batch])
+    score(adapter, [batch], method)
     assert 0 < sum(applied) / (12 * 8) <= METHODS[method].passes(8, 2)
 
 
 @pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert"])
-def test_conductance_equals_captum_on_a_model_wrapped_by_hand(architecture):
-    """Captum takes the gradient at the end of each step; the mean of the path and its reverse takes it at both."""
+def test_conductance_equals_captum_s_on_the_same_path(architecture):
     model, batch = make_model(architecture), make_batch()
+    adapter = LayerwiseAdapter(model)
+    ours, change, _ = conductance_along_path(adapter, batch, np.linspace(0, 1, 9))
+    np.testing.assert_allclose(ours, captum_conductance(adapter, [batch], steps=8), rtol=1e-4, atol=1e-6)
     embedding = model.get_input_embeddings()
-
-    class Update(nn.Module):
-        def forward(self, update):
-            return update
-
-    class Wrapped(nn.Module):
-        """From word embeddings to the margin, with each layer's update in a module of its own."""
-
-        def __init__(self):
-            super().__init__()
-            self.updates = nn.ModuleList(Update() for _ in range(4))
-
-        def forward(self, words, mask, classes):
-            def hook(index):
-                return lambda layer, args, output: args[0] + self.updates[index](output - args[0])
-
-            hooks = [layer.register_forward_hook(hook(i)) for i, layer in enumerate(LayerwiseAdapter(model).layers)]
-            try:
-                logits = model(inputs_embeds=words, attention_mask=mask).logits
-            finally:
-                for each in hooks:
-                    each.remove()
-            return logits.gather(1, classes[:, :1])[:, 0] - logits.gather(1, classes[:, 1:])[:, 0]
-
-    wrapped, places = Wrapped(), np.linspace(0, 1, 9)
-    found, changes, _ = along_path(LayerwiseAdapter(model), batch, places)
     for row, (inputs, _) in enumerate(rows_of(batch)):
         words = embedding(inputs["input_ids"]).detach()
-        nothing = embedding.weight.detach().mean(0).expand_as(words)
-        more = inputs["attention_mask"], model(**inputs).logits.topk(2).indices
-        for layer in range(4):
-            captum = LayerConductance(wrapped, wrapped.updates[layer])
-            there, back = (
-                captum.attribute(a, b, additional_forward_args=more, n_steps=8, method="riemann_trapezoid").sum().item()
-                for a, b in ((words, nothing), (nothing, words))
-            )
-            assert found[row, layer] == pytest.approx((there - back) / 2, rel=1e-4, abs=1e-6)
-        margin = wrapped(words, *more) - wrapped(nothing, *more)
-        assert changes[row] == pytest.approx(float(margin.detach()), rel=1e-4, abs=1e-6)
+        mean = embedding.weight.detach().mean(0).expand_as(words)
+        logits, at_mean = (model(inputs_embeds=each).logits[0].detach() for each in (words, mean))
+        first, second = logits.topk(2).indices
+        expected = (logits[first] - logits[second]) - (at_mean[first] - at_mean[second])
+        assert change[row] == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
 
 
 def test_conductance_s_error_shrinks_with_the_steps():
     adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_batch()
-    few, many = (np.abs(along_path(adapter, batch, np.linspace(0, 1, n + 1))[2]).mean() for n in (4, 64))
+    few, many = (np.abs(conductance_along_path(adapter, batch, np.linspace(0, 1, n + 1))[2]).mean() for n in (4, 64))
     assert many < few / 20
 
 
@@ -218,13 +191,15 @@ def test_influence_equals_parameters_times_gradients_of_one_example_at_a_time(ar
         model.zero_grad()
         (-model(**inputs).logits.log_softmax(1)[0, label]).backward()
         expected = [abs(sum(float((p * p.grad).sum()) for p in layer.parameters())) for layer in adapter.layers]
-        np.testing.assert_allclose(score("influence", adapter, [batch])[row], expected, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(
+            score(adapter, [batch], "influence").per_example[row], expected, rtol=1e-3, atol=1e-6
+        )
 
 
 @torch.no_grad()
 def test_block_influence_equals_the_angle_between_the_model_s_own_hidden_states():
     model, batch = make_model("bert"), make_batch()  # post-norm: its hidden states are what layers hand on
-    found = score("block_influence", LayerwiseAdapter(model), [batch])
+    found = score(LayerwiseAdapter(model), [batch], "block_influence").per_example
     for row, (inputs, _) in enumerate(rows_of(batch)):
         states = model(**inputs, output_hidden_states=True).hidden_states
         for layer in range(4):
@@ -232,12 +207,11 @@ def test_block_influence_equals_the_angle_between_the_model_s_own_hidden_states(
             assert found[row, layer] == pytest.approx(float(1 - cosine.mean()), abs=1e-5)
 
 
-def test_shap_comes_to_the_exact_shapley_values_as_its_orders_grow(monkeypatch):
+def test_shap_comes_to_the_exact_shapley_values_as_its_orders_grow():
     adapter, batch = LayerwiseAdapter(make_model("roberta-prelayernorm")), make_batch()
-    exact = subsets.shapley(subsets.evaluate(adapter, [batch], subsets.every(4)))
-    few = score("shap", adapter, [batch])
-    monkeypatch.setattr(sys.modules["layerwise.importance.shap"], "PERMUTATIONS", 150)
-    many = score("shap", adapter, [batch])
+    exact = subnetworks.shapley_values(evaluation.evaluate(adapter, [batch], subnetworks.all_masks(4)))
+    few = score(adapter, [batch], "shap").per_example
+    many = score(adapter, [batch], "shap", permutations=150).per_example
     assert np.abs(many - exact).max() < min(0.1 * np.abs(exact).max(), np.abs(few - exact).max())
     np.testing.assert_allclose(few.sum(1), exact.sum(1), atol=1e-5)
 
@@ -248,7 +222,7 @@ def test_patching_equals_a_forward_pass_in_which_a_layer_is_made_to_say_somethin
     model, batch = make_model("roberta-prelayernorm"), make_batch(examples=4)
     batch["attention_mask"][:], batch["input_ids"] = 1, torch.randint(3, 50, (4, 9))
     adapter = LayerwiseAdapter(model)
-    found = score("patching", adapter, [batch])
+    found = score(adapter, [batch], "patching").per_example
     log_p = model(**inputs_of(batch)).logits.double().log_softmax(1)
     for layer in range(4):
         seen = []
@@ -269,10 +243,10 @@ def test_patching_equals_a_forward_pass_in_which_a_layer_is_made_to_say_somethin
 def test_uncertainty_of_a_certain_model_grows_and_more_so_with_a_stronger_layer():
     model, batch = make_model("roberta-prelayernorm"), make_batch(examples=40)
     model.classifier.out_proj.weight.mul_(20)
-    before = score("uncertainty", LayerwiseAdapter(model), [batch]).mean(0)
+    before = score(LayerwiseAdapter(model), [batch], "uncertainty").mean
     strong = model.roberta_prelayernorm.encoder.layer[3].output.dense
     strong.weight.mul_(10)
-    after = score("uncertainty", LayerwiseAdapter(model), [batch]).mean(0)
+    after = score(LayerwiseAdapter(model), [batch], "uncertainty").mean
     assert before.mean() > 0 and after[3] > before[3]
 
 
@@ -282,25 +256,25 @@ def test_mutual_information_is_what_a_probe_reads_after_a_layer_and_not_before()
     layer = adapter.layers[1]
     label = batch["labels"][:, None, None].float()
     layer.register_forward_hook(lambda module, args, output: output + 5 * (label - 0.5))
-    found = score("mutual_information", adapter, [batch]).mean(0)
+    found = score(adapter, [batch], "mutual_information").mean
     assert found[1] > 0.3 and np.abs(np.delete(found, 1)).max() < 0.2
 
 
 def test_probes_that_cannot_be_cross_validated_are_refused():
     batch = make_balanced() | {"labels": torch.tensor([1] * 3 + [0] * 9)}
     with pytest.raises(InputError, match="5 examples of each"):
-        score("mutual_information", LayerwiseAdapter(make_model("bert")), [batch])
+        score(LayerwiseAdapter(make_model("bert")), [batch], "mutual_information")
 
 
 def test_patching_needs_another_example():
     batch = {name: value[:1] for name, value in make_batch().items()}
     with pytest.raises(InputError, match="only one"):
-        score("patching", LayerwiseAdapter(make_model("bert")), [batch])
+        score(LayerwiseAdapter(make_model("bert")), [batch], "patching")
 
 
 def test_an_untrained_model_has_the_same_shape_and_other_weights():
     adapter = LayerwiseAdapter(make_model("bert"))
-    other = untrained(adapter, seed=0)
+    other = randomise_weights(adapter, seed=0)
     assert len(other) == 4 and not other.model.training
     for (name, weight), (same, random) in zip(
         adapter.model.named_parameters(), other.model.named_parameters(), strict=True
@@ -309,31 +283,55 @@ def test_an_untrained_model_has_the_same_shape_and_other_weights():
 
 
 def test_what_is_said_of_planted_layers_follows_from_the_scores():
-    seen = examine(np.arange(3.0), np.array([2.0, 0.0, 3.0, 0.0, 1.0]), [1, 3], np.arange(3.0))
+    seen = sanity_check(np.arange(3.0), np.array([2.0, 0.0, 3.0, 0.0, 1.0]), [1, 3], np.arange(3.0))
     assert seen == {"zero": True, "last": True, "untrained_tau": pytest.approx(1)}
-    unseen = examine(np.arange(3.0), np.array([2.0, 0.5, 3.0, 0.0, 0.4]), [1, 3], -np.arange(3.0))
+    unseen = sanity_check(np.arange(3.0), np.array([2.0, 0.5, 3.0, 0.0, 0.4]), [1, 3], -np.arange(3.0))
     assert seen != unseen == {"zero": False, "last": False, "untrained_tau": pytest.approx(-1)}
 
 
 def test_fisher_of_classes_does_not_depend_on_the_labels():
     adapter, batch = LayerwiseAdapter(make_model("bert", 3)), make_batch(3)
     other = batch | {"labels": (batch["labels"] + 1) % 3}
-    np.testing.assert_array_equal(score("fisher", adapter, [batch]), score("fisher", adapter, [other]))
+    np.testing.assert_array_equal(score(adapter, [batch], "fisher").per_example, score(adapter, [other], "fisher"))
 
 
 @pytest.mark.parametrize(
     ("returned", "complaint"),
     [(np.zeros((5, 3)), r"broken returned shape \(5, 3\)"), (np.full((5, 4), np.nan), "broken returned 20 values")],
 )
-def test_a_method_that_returns_nonsense_is_named(monkeypatch, returned, complaint):
-    monkeypatch.setitem(importance.METHODS, "broken", METHODS["fisher"]._replace(score=lambda *_: returned))
+def test_a_method_of_one_s_own_that_returns_nonsense_is_named(returned, complaint):
+    def broken(adapter, batches):
+        return returned
+
     with pytest.raises(InputError, match=complaint):
-        score("broken", LayerwiseAdapter(make_model("bert")), [make_batch()])
+        score(make_model("bert"), [make_batch()], broken)
 
 
-def test_an_empty_split_is_named():
-    with pytest.raises(InputError, match="analysis split is empty"):
-        score("fisher", LayerwiseAdapter(make_model("bert")), [])
+def test_a_method_of_one_s_own_is_scored_like_one_of_the_registry():
+    adapter, batch = LayerwiseAdapter(make_model("bert")), make_batch()
+    own = score(adapter, [batch], block_influence)
+    assert own.interval == score(adapter, [batch], "block_influence").interval
+    assert own.top_k(2) == sorted(np.argsort(-own.mean)[:2].tolist())
+
+
+def test_an_unknown_method_is_answered_with_those_that_there_are():
+    with pytest.raises(InputError, match="no method 'fischer'; choose one of fisher, gradient"):
+        score(make_model("bert"), [make_batch()], "fischer")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_asks_for_labels_only_if_its_card_says_that_it_needs_them(method):
+    batch = {name: value for name, value in make_balanced().items() if name != "labels"}
+    if "labels" in METHODS[method].needs:
+        with pytest.raises(InputError, match=f"{method} needs labels"):
+            score(make_model("bert"), [batch], method)
+    else:
+        assert score(make_model("bert"), [batch], method).per_example.shape == (len(batch["input_ids"]), 4)
+
+
+def test_no_example_at_all_is_named():
+    with pytest.raises(InputError, match="there is no example"):
+        score(make_model("bert"), [], "fisher")
 
 
 def test_a_module_that_runs_twice_is_refused_and_not_miscounted():
@@ -343,7 +341,7 @@ def test_a_module_that_runs_twice_is_refused_and_not_miscounted():
         lambda module, args, output: None if getattr(module, "again", False) else _again(module, args)
     )
     with pytest.raises(InputError, match="twice"):
-        score("gradient", LayerwiseAdapter(model), [make_batch()])
+        score(LayerwiseAdapter(model), [make_batch()], "gradient")
 
 
 def _again(module, args):

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from conftest import write
 
-from layerwise import interactions
 from layerwise.errors import InputError
-from layerwise.interactions import load, prepare
-from layerwise.parameters import Parameters
+from layerwise.study.config import Parameters
+from layerwise.study.data import interactions
+from layerwise.study.data.interactions import load_interactions, prepare_interactions
 
 
 def make_interactions(users: int = 40, length: int = 6) -> pd.DataFrame:
-    """Who took which of 20 products at which time, in the layout of Amazon Reviews 2023."""
+    """Interactions of users with 20 products, in the layout of Amazon Reviews 2023."""
     draw = np.random.default_rng(0)
     rows = [
         {"user_id": f"U{user}", "parent_asin": f"B{product:02d}", "timestamp": 1_400_000_000_000 + 1000 * time}
@@ -29,8 +29,8 @@ def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters
 
 
 def histories_of(parameters) -> list[list[str]]:
-    prepare(parameters)
-    histories, products = load(parameters)
+    prepare_interactions(parameters)
+    histories, products = load_interactions(parameters)
     return [products["name"].loc[history].tolist() for history in histories]
 
 
@@ -45,26 +45,26 @@ def taken_by(frame) -> dict[str, list[str]]:
 def test_every_format_and_layout_gives_the_same_histories(tmp_path, kind, product, time):
     frame = make_interactions()
     shuffled = frame.sample(frac=1, random_state=0).rename(columns={"parent_asin": product, "timestamp": time})
-    found = histories_of(parameters_for(tmp_path, shuffled, kind))
-    assert sorted(found) == sorted(taken_by(frame).values())
+    histories = histories_of(parameters_for(tmp_path, shuffled, kind))
+    assert sorted(histories) == sorted(taken_by(frame).values())
 
 
-def test_a_product_that_is_taken_again_counts_where_it_first_stood(tmp_path):
+def test_a_product_that_is_taken_again_counts_at_its_first_place(tmp_path):
     frame = make_interactions()
     again = frame.groupby("user_id").head(1).assign(timestamp=frame["timestamp"].max() + 1)
     parameters = parameters_for(tmp_path, pd.concat([again, frame]))
     assert sorted(histories_of(parameters)) == sorted(taken_by(frame).values())
-    report = prepare(parameters)
+    report = prepare_interactions(parameters)
     assert [step.dropped for step in report.filters] == [0, 40, 0, 0] and report.interactions == len(frame)
 
 
-def test_users_of_one_or_two_products_are_left_out_and_counted(tmp_path):
+def test_users_of_one_or_two_products_are_dropped_and_counted(tmp_path):
     frame = make_interactions()
     few = pd.concat([frame.iloc[:1].assign(user_id="one"), frame.iloc[6:8].assign(user_id="two")])
     twice = frame.iloc[[0, 0, 0]].assign(user_id="the same three times")
     parameters = parameters_for(tmp_path, pd.concat([frame, few, twice]))
     assert len(histories_of(parameters)) == 40
-    assert {step.name: step.dropped for step in prepare(parameters).filters} == {
+    assert {step.name: step.dropped for step in prepare_interactions(parameters).filters} == {
         "no user, product or time": 0,
         "product of the user before": 2,
         "users of under 3 products": 4,
@@ -72,30 +72,30 @@ def test_users_of_one_or_two_products_are_left_out_and_counted(tmp_path):
     }
 
 
-def test_products_of_the_same_time_stay_in_the_order_of_the_source_and_are_counted(tmp_path):
+def test_products_of_the_same_time_keep_the_order_of_the_source_and_are_counted(tmp_path):
     frame = make_interactions()
     frame.loc[frame.groupby("user_id").cumcount() >= 3, "timestamp"] = frame["timestamp"].max()  # three of six
     parameters = parameters_for(tmp_path, frame)
     assert sorted(histories_of(parameters)) == sorted(taken_by(frame).values())
-    assert prepare(parameters).simultaneous == 0.5
+    assert prepare_interactions(parameters).simultaneous == 0.5
 
 
-def test_rows_without_a_user_a_product_or_a_time_are_left_out_and_counted(tmp_path):
+def test_rows_without_a_user_a_product_or_a_time_are_dropped_and_counted(tmp_path):
     frame = make_interactions()
     holes = pd.concat([frame.iloc[[0]].assign(**{column: None}) for column in frame.columns])
     parameters = parameters_for(tmp_path, pd.concat([frame, holes]).astype({"timestamp": "Int64"}))
     assert sorted(histories_of(parameters)) == sorted(taken_by(frame).values())
-    assert prepare(parameters).filters[0].dropped == 3
+    assert prepare_interactions(parameters).filters[0].dropped == 3
 
 
-def test_a_sample_of_users_is_a_part_of_all_of_them_and_the_same_each_time(tmp_path):
+def test_a_sample_of_users_is_always_the_same_part_of_all_users(tmp_path):
     whole, part = (
         histories_of(parameters_for(tmp_path, make_interactions(), users=n, profile=f"p{n}")) for n in (None, 30)
     )
-    assert len(part) == 30 and whole[:30] == part  # users stand in the order of a hash
+    assert len(part) == 30 and whole[:30] == part  # users are in the order of a hash
 
 
-def test_the_hub_s_three_files_are_streamed_into_the_same_histories(tmp_path, monkeypatch):
+def test_three_files_streamed_from_the_hub_give_the_same_histories(tmp_path, monkeypatch):
     frame = make_interactions()
     place = frame.groupby("user_id").cumcount(ascending=False)
     files = []
@@ -109,7 +109,7 @@ def test_the_hub_s_three_files_are_streamed_into_the_same_histories(tmp_path, mo
 def test_without_a_network_the_hub_is_refused_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(interactions, "HUB", ["http://127.0.0.1:9/Electronics.train.csv"])
     with pytest.raises(InputError, match=r"cannot stream .*Electronics\.train\.csv.*is there a network"):
-        prepare(parameters_for(tmp_path, interactions="hub"))
+        prepare_interactions(parameters_for(tmp_path, interactions="hub"))
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_without_a_network_the_hub_is_refused_in_one_sentence(tmp_path, monkeypa
         (lambda frame: frame.head(60), "leaves 10 users of 3 different products or more, and 30 are needed"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_sentence(tmp_path, change, complaint):
+def test_unusable_interactions_are_refused_in_one_sentence(tmp_path, change, complaint):
     with pytest.raises(InputError, match=complaint) as caught:
-        prepare(parameters_for(tmp_path, change(make_interactions())))
+        prepare_interactions(parameters_for(tmp_path, change(make_interactions())))
     assert "\n" not in str(caught.value)
 
 
@@ -139,32 +139,32 @@ def test_an_empty_or_a_corrupt_file_is_refused_in_one_sentence(tmp_path, kind, c
     file = tmp_path / f"broken.{kind}"
     file.write_bytes(content)
     with pytest.raises(InputError, match=f"broken.{kind}"):
-        prepare(parameters_for(tmp_path, interactions=str(file)))
+        prepare_interactions(parameters_for(tmp_path, interactions=str(file)))
 
 
-def test_a_missing_file_is_refused_with_what_interactions_can_be(tmp_path):
+def test_a_missing_file_is_refused_with_a_list_of_possible_sources(tmp_path):
     with pytest.raises(InputError, match=r"there is no file.*interactions is movielens, hub, or a \.parquet, \.csv"):
-        prepare(parameters_for(tmp_path, interactions=str(tmp_path / "nowhere.csv")))
+        prepare_interactions(parameters_for(tmp_path, interactions=str(tmp_path / "nowhere.csv")))
 
 
-def test_more_users_than_there_are_is_refused(tmp_path):
+def test_more_users_than_there_are_are_refused(tmp_path):
     with pytest.raises(InputError, match="leaves 40 users .* and 50 are needed.*lower the parameter 'users'"):
-        prepare(parameters_for(tmp_path, make_interactions(), users=50))
+        prepare_interactions(parameters_for(tmp_path, make_interactions(), users=50))
 
 
-def test_a_refused_source_leaves_the_histories_that_were_prepared_before(tmp_path):
+def test_a_refused_source_leaves_earlier_prepared_histories_unchanged(tmp_path):
     good = parameters_for(tmp_path, make_interactions())
     before = histories_of(good)
     make_interactions(12).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(InputError):
-        prepare(good.model_copy(update={"interactions": str(tmp_path / "few.csv")}))
+        prepare_interactions(good.model_copy(update={"interactions": str(tmp_path / "few.csv")}))
     assert histories_of(good) == before
 
 
-def test_the_films_are_those_that_were_measured(tmp_path):
-    report = prepare(parameters_for(tmp_path))
+def test_movielens_has_the_expected_users_products_and_interactions(tmp_path):
+    report = prepare_interactions(parameters_for(tmp_path))
     assert (report.users, report.products, report.interactions) == (943, 1682, 100_000)
-    histories, products = load(parameters_for(tmp_path))
+    histories, products = load_interactions(parameters_for(tmp_path))
     assert products["title"].iloc[0] == "Toy Story (1995)"
     assert all(len(set(history)) == len(history) for history in histories)
 
@@ -175,5 +175,5 @@ def test_the_films_are_those_that_were_measured(tmp_path):
 def test_real_purchases_hold_no_product_twice(tmp_path):
     parameters = parameters_for(tmp_path, interactions=os.environ["LAYERWISE_INTERACTIONS"])
     histories = histories_of(parameters)
-    assert len(histories) == prepare(parameters).users
+    assert len(histories) == prepare_interactions(parameters).users
     assert all(len(set(history)) == len(history) >= 3 for history in histories)

@@ -77,19 +77,19 @@ def test_the_environment_of_a_github_workflow_comes_before_the_remote(frame, clo
 def test_a_chapter_is_launched_and_shown_as_the_notebook_that_the_repository_holds(frame, clone):
     run(clone, "git", "remote", "add", "origin", "https://github.com/ada/layers.git")
     commit = run(clone, "git", "rev-parse", "HEAD").stdout.strip()
-    assert links(frame, clone, "book/stages/1_training", ".ipynb") == {
-        "Binder": f"https://mybinder.org/v2/gh/ada/layers/{commit}?labpath=notebooks/1_training.ipynb",
+    assert links(frame, clone, "book/stages/training", ".ipynb") == {
+        "Binder": f"https://mybinder.org/v2/gh/ada/layers/{commit}?labpath=notebooks/training.ipynb",
         "make lab": "book/rerun",
-        "View source": "_sources/book/stages/1_training.txt",
-        "On GitHub": f"https://github.com/ada/layers/blob/{commit}/notebooks/1_training.ipynb",
+        "View source": "_sources/book/stages/training.txt",
+        "On GitHub": f"https://github.com/ada/layers/blob/{commit}/notebooks/training.ipynb",
     }
     prose = links(frame, clone, "book/intro", ".md")
     assert prose["Binder"].endswith("?labpath=notebooks") and prose["On GitHub"].endswith("/book/intro.md")
 
 
 def test_without_an_address_on_github_a_page_is_launched_and_shown_from_the_book_itself(frame, tmp_path):
-    found = links(frame, tmp_path, "book/stages/1_training", ".ipynb")
-    assert found == {"make lab": "book/rerun", "View source": "_sources/book/stages/1_training.txt"}
+    found = links(frame, tmp_path, "book/stages/training", ".ipynb")
+    assert found == {"make lab": "book/rerun", "View source": "_sources/book/stages/training.txt"}
     assert (tmp_path / "html" / found["View source"]).is_file()
 
 
@@ -110,7 +110,7 @@ PROVENANCE = {
 
 
 def test_the_foot_names_the_run_and_is_escaped(frame, tmp_path):
-    file = tmp_path / "8_comparison.json"
+    file = tmp_path / "comparison.json"
     file.write_text(json.dumps({"provenance": PROVENANCE}))
     expected = "<p>Built with profile &lt;quick&gt;, commit 9f914f97e348, CPU (x86_64), 2026-11-24</p>"
     assert frame.foot(file) == expected
@@ -126,7 +126,7 @@ def test_the_foot_names_the_run_and_is_escaped(frame, tmp_path):
     ],
 )
 def test_results_that_are_missing_or_broken_end_the_build_in_one_sentence(frame, tmp_path, content, sentence):
-    file = tmp_path / "8_comparison.json"
+    file = tmp_path / "comparison.json"
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match=sentence):

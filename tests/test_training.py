@@ -14,11 +14,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from layerwise import classifier, importance, training
+from layerwise import distillation
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
-from layerwise.parameters import Parameters
-from layerwise.reviews import load, prepare
+from layerwise.importance import scoring
+from layerwise.study.config import Parameters
+from layerwise.study.data.reviews import load_reviews, prepare_reviews
+from layerwise.study.models import classifier, training
 
 
 @pytest.fixture
@@ -29,13 +31,13 @@ def setting(tmp_path):
     parameters = Parameters.check(
         {"runs": str(tmp_path / "runs"), "source": str(tmp_path / "reviews.parquet")} | values
     )
-    quality = prepare(parameters)
+    quality = prepare_reviews(parameters)
 
     def build():
-        train, validation = load(parameters, "train"), load(parameters, "validation")
-        tokenizer, model = classifier.build(parameters, train)
+        train, validation = load_reviews(parameters, "train"), load_reviews(parameters, "validation")
+        tokenizer, model = classifier.build_classifier(parameters, train)
         tokens = [classifier.tokenize(tokenizer, split) for split in (train, validation)]
-        return model, (model, training.classification(tokenizer), *tokens, parameters, quality.sha256)
+        return model, (model, training.classification(tokenizer), *tokens, parameters.recipe(), quality.sha256)
 
     return parameters, build
 
@@ -78,7 +80,7 @@ class KillAt(TrainerCallback):
 
 
 @pytest.mark.parametrize("layer_drop", [0.0, 0.5])
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(setting, monkeypatch, layer_drop):
+def test_a_killed_run_resumes_from_its_checkpoint_to_the_same_weights_and_log(setting, monkeypatch, layer_drop):
     parameters, build_plain = setting
 
     def build():
@@ -87,7 +89,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
 
     whole, arguments = build()
     expected = training.train(*arguments)
-    training.discard_learned(parameters)
+    training.clear_cache(parameters.recipe())
 
     _, arguments = build()
     steps_an_epoch = expected[-1]["step"] // parameters.epochs
@@ -95,7 +97,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
         patch.setattr(training, "TerminalProgress", lambda: KillAt(2 * steps_an_epoch - 1))
         with pytest.raises(Killed):
             training.train(*arguments)
-    (saved,) = parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/checkpoint-*")
+    (saved,) = parameters.run_dir.glob("cache/*/checkpoints/checkpoint-*")
     (saved.parent / "checkpoint-999999").mkdir()  # as a kill leaves it that came while it was written
 
     resumed, arguments = build()
@@ -110,11 +112,11 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights_and_log(se
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
     assert log[:-1] == expected[:-1]  # the last row sums up the part that was run
-    assert not list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints"))
+    assert not list(parameters.run_dir.glob("cache/*/checkpoints"))
 
 
 @pytest.mark.parametrize("kill", [KillAt, KillAtSave])
-def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_learned_to_the_end_is_kept(
+def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_a_finished_model_is_cached(
     setting, monkeypatch, kill
 ):
     parameters, build = setting
@@ -130,7 +132,7 @@ def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_le
 
     whole, expected = learn()
     assert sum("eval_accuracy" in row for row in expected) == 3
-    training.discard_learned(parameters)
+    training.clear_cache(parameters.recipe())
     steps_an_epoch = expected[-1]["step"] // 3
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -138,10 +140,10 @@ def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_what_was_le
         )
         with pytest.raises(Killed):
             learn()
-    assert len(list(parameters.run_dir.glob(f"{training.LEARNED}/*/checkpoints/*"))) == 2  # the best and the last
+    assert len(list(parameters.run_dir.glob("cache/*/checkpoints/*"))) == 2  # the best and the last
     resumed, log = learn(done=2 if kill is KillAt else 1)  # what was to stop goes on from the best
     assert log[:-1] == expected[:-1]
-    monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is learned again"))
+    monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is trained again"))
     again, same = learn()
     assert same == log
     for name, weight in whole.state_dict().items():
@@ -155,11 +157,11 @@ def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, mon
         patch.setattr(training, "TerminalProgress", lambda: KillAt(8))
         with pytest.raises(Killed):
             training.train(*arguments)
-    (folder,) = parameters.run_dir.glob(f"{training.LEARNED}/*")
+    (folder,) = parameters.run_dir.glob("cache/*")
     model, (*others, _, data_sha256) = build()
-    other = parameters.model_copy(update={"learning_rate": 2e-3})
-    assert training._fingerprint(model, parameters, data_sha256, "early stopping") == folder.name
-    assert training._fingerprint(model, parameters, "other", "early stopping") != folder.name
+    recipe, other = parameters.recipe(), parameters.recipe(learning_rate=2e-3)
+    assert training._fingerprint(model, recipe, data_sha256, "early stopping") == folder.name
+    assert training._fingerprint(model, recipe, "other", "early stopping") != folder.name
     steps = []
     monkeypatch.setattr(
         training.TerminalProgress,
@@ -172,7 +174,7 @@ def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, mon
 
 def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_of_evaluation(setting):
     _, build = setting
-    model, (*others, parameters, sha256) = build()
+    model, (*others, recipe, sha256) = build()
     computed = {True: [0, 0], False: [0, 0]}
     passes = {True: 0, False: 0}
     for i, layer in enumerate(LayerwiseAdapter(model).layers):
@@ -181,7 +183,7 @@ def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_o
         )
     model.register_forward_pre_hook(lambda m, _: passes.__setitem__(m.training, passes[m.training] + 1))
     training.train(
-        model, *others[1:], parameters.model_copy(update={"layer_drop": 0.25, "epochs": 20, "patience": 20}), sha256
+        model, *others[1:], recipe.model_copy(update={"layer_drop": 0.25, "epochs": 20, "patience": 20}), sha256
     )
     assert passes[True] > 100 and computed[False] == [passes[False]] * 2
     for times in computed[True]:
@@ -189,18 +191,18 @@ def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_o
     assert computed[True][0] != computed[True][1]  # each for itself
 
 
-def test_the_weights_that_are_left_are_those_of_the_best_validation_accuracy(setting):
+def test_training_ends_with_the_weights_of_the_best_validation_accuracy(setting):
     _, build = setting
     model, arguments = build()
     log = training.train(*arguments)
     task, validation = arguments[1], arguments[3]
-    found = task.gains(model, classifier.batches(tokenizer_of(task), validation)).mean()
+    found = task.evaluate(model, classifier.make_batches(tokenizer_of(task), validation)).mean()
     assert found == pytest.approx(max(row["eval_accuracy"] for row in log if "eval_accuracy" in row))
 
 
-def test_the_course_of_the_gradients_is_what_autograd_gives_at_the_first_step(setting, monkeypatch):
+def test_recorded_gradient_norms_are_those_of_autograd_at_the_first_step(setting, monkeypatch):
     _, build = setting
-    monkeypatch.setattr(training, "COURSE_POINTS", 10**6)  # every step
+    monkeypatch.setattr(training, "RECORDED_STEPS", 10**6)  # every step
     seen = []
 
     class FirstBatch(TrainerCallback):
@@ -224,7 +226,7 @@ def test_checkpoints_that_cannot_be_written_are_named(setting):
     parameters, build = setting
     _, arguments = build()
     parameters.run_dir.mkdir(parents=True)
-    (parameters.run_dir / training.LEARNED).write_text("a file where a folder should be")
+    (parameters.run_dir / "cache").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot write checkpoints to"):
         training.train(*arguments)
 
@@ -232,16 +234,16 @@ def test_checkpoints_that_cannot_be_written_are_named(setting):
 def test_a_model_that_does_not_exist_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="cannot load the model 'no-such-model' as a sequence classifier"):
-        classifier.load("no-such-model")
+        classifier.load_classifier("no-such-model")
 
 
-def test_a_saved_subject_loads_with_its_tokenizer_and_gives_the_same_logits(setting, tmp_path):
+def test_a_saved_classifier_loads_with_its_tokenizer_and_gives_the_same_logits(setting, tmp_path):
     _, build = setting
     model, (_, task, tokens, *_) = build()
     tokenizer = tokenizer_of(task)
-    classifier.save(tokenizer, model, tmp_path / "model")
-    again, loaded = classifier.load(tmp_path / "model")
-    (batch, *_), (other, *_) = (classifier.batches(t, tokens.take(5)) for t in (tokenizer, again))
+    classifier.save_classifier(tokenizer, model, tmp_path / "model")
+    again, loaded = classifier.load_classifier(tmp_path / "model")
+    (batch, *_), (other, *_) = (classifier.make_batches(t, tokens.take(5)) for t in (tokenizer, again))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     assert torch.equal(batch["input_ids"], other["input_ids"]) and again.model_max_length == 64
     with torch.no_grad():
@@ -250,12 +252,15 @@ def test_a_saved_subject_loads_with_its_tokenizer_and_gives_the_same_logits(sett
 
 def test_the_linear_baseline_beats_chance_on_separable_texts(setting):
     parameters, _ = setting
-    linear, test = classifier.linear_baseline(load(parameters, "train"), seed=0), load(parameters, "test")
+    linear, test = (
+        classifier.fit_linear_baseline(load_reviews(parameters, "train"), seed=0),
+        load_reviews(parameters, "test"),
+    )
     assert linear.score(test["text"], test["label"]) == 1
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
-def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_path):
+def test_a_folder_with_any_architecture_can_be_studied(setting, architecture, tmp_path):
     parameters, build = setting
     tokenizer = tokenizer_of(build()[1][1])
     config = AutoConfig.for_model(
@@ -273,48 +278,48 @@ def test_a_folder_with_any_architecture_is_a_subject(setting, architecture, tmp_
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "mine")
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "mine")
-    subject = parameters.model_copy(update={"base_model": str(tmp_path / "mine"), "epochs": 1})
-    tokenizer, model = classifier.build(subject, load(subject, "train"))
-    tokens = {split: classifier.tokenize(tokenizer, load(subject, split)) for split in ("train", "analysis")}
+    own = parameters.model_copy(update={"base_model": str(tmp_path / "mine"), "epochs": 1})
+    tokenizer, model = classifier.build_classifier(own, load_reviews(own, "train"))
+    tokens = {split: classifier.tokenize(tokenizer, load_reviews(own, split)) for split in ("train", "analysis")}
     task = training.classification(tokenizer)
-    log = training.train(model, task, tokens["train"], tokens["analysis"], subject, "")
+    log = training.train(model, task, tokens["train"], tokens["analysis"], own.recipe(), "")
     assert tokenizer.model_max_length == 48 and len(log[0]["layer_gradient_norms"]) == 3
-    batches = classifier.batches(tokenizer, tokens["analysis"])
-    assert importance.score("fisher", LayerwiseAdapter(model), batches).shape == (len(tokens["analysis"]), 3)
+    batches = classifier.make_batches(tokenizer, tokens["analysis"])
+    assert scoring.score(model, batches, "fisher").per_example.shape == (len(tokens["analysis"]), 3)
 
 
 def heal(build, kept, teacher_seed=0, **changes):
     """A teacher, its student healed, and a batch of the reviews that both know."""
-    teacher, (_, task, *tokens, parameters, sha256) = build()
+    teacher, (_, task, *tokens, recipe, sha256) = build()
     torch.manual_seed(teacher_seed)
     with torch.no_grad():  # opinions that take both layers
         for weight in teacher.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     student = LayerwiseAdapter(teacher).keep(kept)
-    healed = training.heal(student, teacher, kept, task, *tokens, parameters.model_copy(update=changes), sha256)
-    return teacher, healed, classifier.batches(tokenizer_of(task), tokens[0], 64)[0]
+    healed = training.heal(student, teacher, kept, task, *tokens, recipe.model_copy(update=changes), sha256)
+    return teacher, healed, classifier.make_batches(tokenizer_of(task), tokens[0], 64)[0]
 
 
-def test_a_student_is_healed_towards_its_teacher_and_the_teacher_stays_as_it_was(setting, tmp_path):
+def test_healing_moves_a_student_towards_its_teacher_and_leaves_the_teacher_unchanged(setting, tmp_path):
     _, build = setting
-    teacher, healed, batch = heal(build, [1], heal_epochs=3, learning_rate=1e-2)
+    teacher, healed, batch = heal(build, [1], epochs=3, learning_rate=1e-2)
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     before, after = (
-        training.Distillation(student, arguments, teacher=teacher, kept=[1]).compute_loss(student.eval(), batch)
+        distillation.Distillation(student, arguments, teacher=teacher, kept=[1]).compute_loss(student.eval(), batch)
         for student in (LayerwiseAdapter(teacher).keep([1]), healed)
     )
     assert after < 0.7 * before
-    untouched, *_ = heal(build, [1], heal_epochs=3, learning_rate=1e-2)
+    untouched, *_ = heal(build, [1], epochs=3, learning_rate=1e-2)
     for name, weight in untouched.state_dict().items():
         assert torch.equal(weight, teacher.state_dict()[name]), name
 
 
-def test_the_loss_of_healing_is_what_is_written_by_hand(tmp_path):
+def test_the_loss_of_healing_equals_its_formula_written_by_hand(tmp_path):
     teacher, kept = make_model("roberta-prelayernorm", layers=4), [0, 2, 3]
     student = LayerwiseAdapter(teacher).keep(kept)
     batch = make_batch()
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    trainer = training.Distillation(student, arguments, teacher=teacher, kept=kept)
+    trainer = distillation.Distillation(student, arguments, teacher=teacher, kept=kept)
     found = trainer.compute_loss(student.train(), batch)  # dropout is off all the same
 
     mine, asked = (m(**inputs_of(batch), output_hidden_states=True) for m in (student, teacher))
@@ -326,41 +331,41 @@ def test_the_loss_of_healing_is_what_is_written_by_hand(tmp_path):
         state = asked.hidden_states[in_teacher][real]
         by_hand = by_hand + (mine.hidden_states[after_kept][real] - state).square().mean() / state.var() / 3
     torch.testing.assert_close(found, by_hand)
-    whole = training.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1, 2, 3])
+    whole = distillation.Distillation(teacher, arguments, teacher=teacher, kept=[0, 1, 2, 3])
     assert whole.compute_loss(teacher, batch).item() == pytest.approx(0, abs=1e-6)  # nothing is left to learn
 
 
-def warm(build, **changes):
-    """A classifier that was warmed up on its own training texts, and what it was given."""
-    model, (_, task, train, validation, parameters, sha256) = build()
-    parameters = parameters.model_copy(update={"warm_up_epochs": 1, "learning_rate": 1e-2} | changes)
-    given = (tokenizer_of(task), train, validation, parameters, sha256)
-    training.warm_up(model, *given)
+def pretrain(build, **changes):
+    """A classifier pretrained on its own training texts, and the other arguments."""
+    model, (_, task, train, validation, recipe, sha256) = build()
+    recipe = recipe.model_copy(update={"epochs": 1, "learning_rate": 1e-2} | changes)
+    given = (tokenizer_of(task), train, validation, recipe, sha256)
+    training.pretrain_mlm(model, *given)
     return model, given
 
 
-def test_a_warmed_up_classifier_has_the_encoder_that_fills_in_masked_words_and_the_head_that_it_had(setting):
+def test_a_pretrained_classifier_has_the_encoder_of_the_masked_language_model_and_its_own_head(setting):
     parameters, build = setting
     cold, _ = build()
-    model, (tokenizer, _, validation, *_) = warm(build, warm_up_epochs=30)
+    model, (tokenizer, _, validation, *_) = pretrain(build, epochs=30)
     head = {name: weight for name, weight in model.state_dict().items() if name.startswith("classifier")}
     assert head and all(torch.equal(weight, cold.state_dict()[name]) for name, weight in head.items())
-    (folder,) = parameters.run_dir.glob(f"{training.LEARNED}/*/model")
-    reader = AutoModelForMaskedLM.from_pretrained(folder)
+    (folder,) = parameters.run_dir.glob("cache/*/model")
+    masked_model = AutoModelForMaskedLM.from_pretrained(folder)
     for name, weight in model.base_model.state_dict().items():
-        assert torch.equal(weight, reader.base_model.state_dict()[name]), name
+        assert torch.equal(weight, masked_model.base_model.state_dict()[name]), name
         assert not torch.equal(weight, cold.base_model.state_dict()[name]), name
 
     for text in validation["input_ids"]:  # "... bought number ... last year"
         masked = torch.tensor([[*text[:-2], tokenizer.mask_token_id, text[-1]]])
         with torch.no_grad():
-            assert reader(masked).logits[0, -2].argmax() == text[-2] != tokenizer.mask_token_id
+            assert masked_model(masked).logits[0, -2].argmax() == text[-2] != tokenizer.mask_token_id
 
 
-def test_what_is_masked_depends_on_the_batch_and_not_on_what_was_drawn_before_it(setting):
+def test_masks_depend_on_the_batch_and_not_on_earlier_random_numbers(setting):
     _, build = setting
     _, (_, task, train, *_) = build()
-    mask = training.masked_words(tokenizer_of(task)).trainer.keywords["data_collator"]
+    mask = training.masked_language_modelling(tokenizer_of(task)).trainer.keywords["data_collator"]
     batches = [train.select_columns(["input_ids"]).select(range(i, i + 32)).to_list() for i in (0, 32)]
     torch.manual_seed(1)
     (first, other), drawn = (mask(batch) for batch in batches), torch.rand(1)
@@ -371,42 +376,44 @@ def test_what_is_masked_depends_on_the_batch_and_not_on_what_was_drawn_before_it
     assert all(0.08 < share < 0.2 for share in shares) and shares[0] != shares[1]
 
 
-def test_a_warm_up_that_was_made_before_a_kill_is_not_made_again(setting, monkeypatch):
+def test_a_pretraining_finished_before_a_kill_is_not_repeated(setting, monkeypatch):
     _, build = setting
-    first, _ = warm(build)
+    first, _ = pretrain(build)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is made again"))
-        second, _ = warm(build)
+        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is trained again"))
+        second, _ = pretrain(build)
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, second.state_dict()[name]), name
 
 
-def test_what_reads_only_forwards_cannot_warm_up_on_masked_words(setting):
+def test_a_causal_architecture_cannot_be_pretrained_by_masked_language_modelling(setting):
     _, build = setting
-    _, given = warm(build)
-    with pytest.raises(InputError, match="a gpt2 does not guess masked words, so it cannot warm up: set warm_up to nu"):
-        training.warm_up(make_model("gpt2"), *given)
+    _, given = pretrain(build)
+    with pytest.raises(
+        InputError, match="a gpt2 cannot be pretrained by masked language modelling: set pretraining_texts to null"
+    ):
+        training.pretrain_mlm(make_model("gpt2"), *given)
 
 
-def test_what_was_learned_before_a_kill_is_not_learned_again(setting, monkeypatch):
+def test_a_model_trained_before_a_kill_is_not_trained_again(setting, monkeypatch):
     parameters, build = setting
 
     def learn():
         model, (_, *rest) = build()
-        return heal(build, [1], heal_epochs=1)[1], training.learn_anew(model, *rest)
+        return heal(build, [1], epochs=1)[1], training.train_from_scratch(model, *rest)
 
     first = learn()
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is learned again"))
+        patch.setattr(Trainer, "train", lambda *args, **kwargs: pytest.fail("it is trained again"))
         second = learn()
     for before, after in zip(first, second, strict=True):
         for name, weight in before.state_dict().items():
             assert torch.equal(weight, after.state_dict()[name]), name
     for kept, teacher_seed in (([0], 0), ([1], 1)):  # as many layers, but others, or those of another teacher
-        _, other, *_ = heal(build, kept, teacher_seed, heal_epochs=1)
+        _, other, *_ = heal(build, kept, teacher_seed, epochs=1)
         assert not torch.equal(other.state_dict()[name], first[0].state_dict()[name])
-    training.discard_learned(parameters)
-    assert not (parameters.run_dir / training.LEARNED).exists()
+    training.clear_cache(parameters.recipe())
+    assert not (parameters.run_dir / "cache").exists()
 
 
 def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting, tmp_path):
@@ -416,28 +423,28 @@ def test_a_checkpoint_of_another_task_is_trained_first_and_else_refused(setting,
     config = AutoConfig.for_model("bert", **sizes, vocab_size=len(tokenizer), num_labels=5)
     for kind in (AutoModelForCausalLM, AutoModelForSequenceClassification):
         folder = tmp_path / kind.__name__
-        classifier.save(tokenizer, kind.from_config(config), folder)
+        classifier.save_classifier(tokenizer, kind.from_config(config), folder)
         with pytest.raises(InputError, match="is a checkpoint of another task than telling negative from positive"):
-            classifier.load(folder)
-        subject = parameters.model_copy(update={"base_model": str(folder)})
-        assert classifier.build(subject, None)[1].config.num_labels == 2
+            classifier.load_classifier(folder)
+        model = parameters.model_copy(update={"base_model": str(folder)})
+        assert classifier.build_classifier(model, None)[1].config.num_labels == 2
 
 
 def test_models_are_built_and_loaded_where_the_gpu_is(setting, tmp_path, monkeypatch):
     parameters, build = setting
     model, (_, task, *_) = build()
-    classifier.save(tokenizer_of(task), model, tmp_path / "saved")
-    monkeypatch.setattr(classifier, "device", lambda: torch.device("meta"))  # any device but the CPU
-    _, loaded = classifier.load(tmp_path / "saved")
-    _, built = classifier.build(parameters, load(parameters, "train"))
+    classifier.save_classifier(tokenizer_of(task), model, tmp_path / "saved")
+    monkeypatch.setattr(classifier, "reproducible_device", lambda: torch.device("meta"))  # any device but the CPU
+    _, loaded = classifier.load_classifier(tmp_path / "saved")
+    _, built = classifier.build_classifier(parameters, load_reviews(parameters, "train"))
     assert loaded.device.type == built.device.type == "meta"
 
 
-def test_what_only_evaluation_depends_on_does_not_undo_a_training(setting):
+def test_parameters_of_evaluation_alone_do_not_invalidate_a_training(setting):
     parameters, build = setting
     model, _ = build()
 
     def digest(**changed):
-        return training._fingerprint(model, Parameters.check(parameters.model_dump() | changed), "data")
+        return training._fingerprint(model, Parameters.check(parameters.model_dump() | changed).recipe(), "data")
 
     assert digest(evaluation_batch_size=8, export_models=False) == digest() != digest(batch_size=8)

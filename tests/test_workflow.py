@@ -22,25 +22,25 @@ from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run
 from test_expert import KEY, Server, completion, reply
 from transformers import AutoModelForSequenceClassification
 
-from layerwise import assets
 from layerwise.adapter import LayerwiseAdapter
-from layerwise.fusion import RULES
 from layerwise.importance import METHODS
+from layerwise.ranking import RULES
+from layerwise.study.data import assets
 
 RUN = Path("runs/smoke/scratch/seed0")
 STAGES = [
-    "1_training",
-    "2_core_importance",
-    "3_advanced_importance",
-    "4_llm_and_fusion",
-    "5_ground_truth",
-    "6_compression",
+    "training",
+    "core_importance",
+    "advanced_importance",
+    "fusion",
+    "ground_truth",
+    "compression",
 ]
-ONCE = ["4_llama", "7_recommender", "8_comparison"]
+ONCE = ["language_model", "recommender", "comparison"]
 END = {"comparison", "main_figure", "page", "book"}
 LATER = {"advanced_importance", "fusion", "ground_truth", "compression", *END}
 RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
-EXECUTED = [*(file.with_suffix(".ipynb") for file in RESULTS), Path("runs/smoke/9_reference.ipynb")]
+EXECUTED = [*(file.with_suffix(".ipynb") for file in RESULTS), Path("runs/smoke/recorded_runs.ipynb")]
 
 
 def timeless(file: Path) -> str:
@@ -88,7 +88,7 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
     assert {name for name, _, healed in names if healed} == {"best_subset", "first"}
     for row in compression["candidates"]:
         assert row["retention"]["low"] <= row["retention"]["value"] <= row["retention"]["high"]
-    assert [row["subject"] for row in comparison["rows"]] == ["scratch"]
+    assert [row["model"] for row in comparison["rows"]] == ["scratch"]
     assert {row["name"] for row in comparison["compression"]} == {row["name"] for row in compression["candidates"]}
     assert {"popularity", "item_neighbours", "als", "transformer", "transformer_2.5x"} <= recommender["metrics"].keys()
     for metrics in recommender["metrics"].values():
@@ -102,7 +102,7 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
 
 def test_the_pages_quote_the_numbers_of_the_results(project):
     training = json.loads((project / RESULTS[0]).read_text())
-    page = (project / "_build/html/book/stages/1_training.html").read_text()
+    page = (project / "_build/html/book/stages/training.html").read_text()
     assert f"{training['test']['accuracy']['value']:.1%}" in page
     assert f"{training['test']['accuracy']['value']:.1%}" in (project / "_build/html/book/intro.html").read_text()
     assert (project / "_build/html/index.html").is_file()
@@ -116,10 +116,10 @@ def test_every_hidden_solution_was_run_and_shows_something(project):
 
 
 def test_the_report_is_left_as_markdown_with_its_figures_beside_it(project):
-    report = (project / "runs/smoke/8_comparison.md").read_text()
+    report = (project / "runs/smoke/comparison.md").read_text()
     figures = re.findall(r"!\[.*?\]\((.*?)\)", report)
     assert len(figures) >= 4 and all((project / "runs/smoke" / figure).is_file() for figure in figures)
-    claims = json.loads((project / "runs/smoke/8_comparison.json").read_text())["claims"]
+    claims = json.loads((project / "runs/smoke/comparison.json").read_text())["claims"]
     assert {each["study"] for each in claims} >= {"this build", "electronics"}
     for each in claims:
         assert f"{each['value']:.1%}" in report and each["low"] <= each["value"] <= each["high"]
@@ -172,7 +172,7 @@ print(json.dumps({name: float(np.mean(found.argmax(1) == rows["label"])) for nam
 
 @pytest.mark.parametrize("ratio", ["1x", "2.5x"])
 def test_what_was_exported_has_the_recorded_accuracy_in_a_process_that_knows_nothing_of_the_project(project, ratio):
-    exported = json.loads((project / RUN / "6_compression.json").read_text())["exported"]
+    exported = json.loads((project / RUN / "compression.json").read_text())["exported"]
     judged = next(each["judged"] for each in exported if each["folder"] == ratio)
     folder, reviews = project / RUN / "export" / ratio, project / "runs/smoke/reviews/test.parquet"
     done = run(folder, sys.executable, "-c", ELSEWHERE, str(folder), str(reviews))
@@ -188,7 +188,7 @@ def test_what_was_exported_has_the_recorded_accuracy_in_a_process_that_knows_not
 def test_a_model_that_left_the_book_is_not_overwritten(project, tmp_path):
     again = shutil.copytree(project, tmp_path / "project")
     before = {file: file.stat().st_mtime_ns for file in (again / RUN / "export").rglob("*")}
-    words = ["papermill", "notebooks/6_compression.ipynb", "out.ipynb", "--no-progress-bar", "-p", "profile", "smoke"]
+    words = ["papermill", "notebooks/compression.ipynb", "out.ipynb", "--no-progress-bar", "-p", "profile", "smoke"]
     done = run(again, *words)
     assert done.returncode != 0 and "the folder export exists in" in done.stderr
     assert {file: file.stat().st_mtime_ns for file in (again / RUN / "export").rglob("*")} == before
@@ -215,7 +215,7 @@ def test_no_output_holds_the_text_of_a_review(project):
 
 def test_an_expert_who_fails_leaves_the_rest_whole_and_one_who_answers_is_graded(project, tmp_path, monkeypatch):
     again = shutil.copytree(project, tmp_path / "project")
-    alone = json.loads((project / RUN / "4_llm_and_fusion.json").read_text())
+    alone = json.loads((project / RUN / "fusion.json").read_text())
     server = Server((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}))
     address = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1"}
 
@@ -241,16 +241,16 @@ def test_an_expert_who_fails_leaves_the_rest_whole_and_one_who_answers_is_graded
         assert done.returncode == 0, done.stderr
         return json.loads((again / RUN / f"{stage}.json").read_text()), (again / notebook).read_text()
 
-    result, page = execute("4_llm_and_fusion", "-p", "expert_model", "gpt-4o")
+    result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
     said = "The expert gave no opinion: the server refused the key (401)"
     assert result["expert"] is None and result["no_opinion"].startswith(said) and said in page
     assert result["scores"] == alone["scores"] and result["kept"] == alone["kept"]
 
     server.script[:] = [(200, completion(reply([2, 1, 4, 3]))), (200, completion(reply([1, 2, 3, 4])))]
-    result, page = execute("4_llm_and_fusion", "-p", "expert_model", "gpt-4o")
+    result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
     assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]] and "was asked 3 times" in page
     assert result["scores"].keys() == {*RULES, *(f"{rule}_with_expert" for rule in RULES)}
-    truth, page = execute("5_ground_truth")
+    truth, page = execute("ground_truth")
     assert truth["grades"]["expert"]["1"]["layers"] == [0] and "tau of the expert's ranking" in page
 
     texts = pd.read_parquet(project / "runs/smoke/reviews/analysis.parquet")["text"]
@@ -264,7 +264,7 @@ def test_a_second_call_has_nothing_to_do(project):
 
 
 def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_prose_runs_nothing(project):
-    changed = project / "notebooks" / "2_core_importance.ipynb"
+    changed = project / "notebooks" / "core_importance.ipynb"
     before = changed.read_text()
     try:
         changed.write_text(before.replace("import numpy as np", "import numpy"))
@@ -276,7 +276,7 @@ def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_pr
 
 
 def test_a_changed_recorded_run_is_shown_anew_and_nothing_else_runs(project):
-    file = project / "results/movielens/7_recommender.json"
+    file = project / "results/movielens/recommender.json"
     before = file.read_text()
     try:
         file.write_text(before + "\n")
@@ -286,7 +286,7 @@ def test_a_changed_recorded_run_is_shown_anew_and_nothing_else_runs(project):
 
 
 def test_a_page_has_the_prose_of_now_and_the_outputs_of_the_last_run(project):
-    told, ran, page = (project / name / "5_ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
+    told, ran, page = (project / name / "ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
     changed = told.with_name("changed.ipynb")
     changed.write_text(told.read_text().replace("# ", "# Anew: ", 1))
     assert run(project, sys.executable, "book/page.py", str(changed), str(ran), "page.ipynb").returncode == 0
@@ -317,7 +317,7 @@ def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path
     words = command("--quiet=all", str(RESULTS[1]), *settings())
     process = subprocess.Popen(words, cwd=again, env=ENVIRONMENT, start_new_session=True)
     deadline = time.monotonic() + 300
-    second = again / RUN / "2_core_importance.log"
+    second = again / RUN / "core_importance.log"
     while not second.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(3)  # into the second stage
@@ -375,11 +375,11 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
     own_reviews(again / "reviews.csv")
     chapter = (again / "book/own.md").read_text()
     asked = re.search(r'make book PARAMS="(source=reviews.csv [^"]+text_column=[^"]+)"', chapter)[1].replace("\\\n", "")
-    target = re.search(r"-- (runs/quick/\S+6_compression.json)", chapter)[1].replace("quick", "smoke")
+    target = re.search(r"-- (runs/quick/\S+compression.json)", chapter)[1].replace("quick", "smoke")
     pd.read_csv(again / "reviews.csv", sep=";")[["shop", "review_body"]].to_csv(again / "texts.csv")  # nobody rated
     done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null", "warm_up=texts.csv")))
     assert done.returncode == 0, done.stderr
-    trained = json.loads((again / target).with_name("1_training.json").read_text())
+    trained = json.loads((again / target).with_name("training.json").read_text())
     splits = {name: split["reviews"] for name, split in trained["data"]["splits"].items()}
     assert (
         trained["warm_up"]["texts"] == splits["train"] and trained["provenance"]["parameters"]["warm_up"] == "texts.csv"
@@ -417,9 +417,9 @@ def test_a_notebook_alone_refuses_a_misspelt_parameter_and_a_stage_that_was_not_
         assert done.returncode != 0
         return done.stderr.strip().splitlines()[-1]
 
-    assert last_line("1_training", "-p", "hiden_size", "3").startswith("InputError: unknown parameter 'hiden_size'")
-    expected = "InputError: there is no 1_training.json in"
-    assert last_line("2_core_importance", "-p", "profile", "mine").startswith(expected)
+    assert last_line("training", "-p", "hiden_size", "3").startswith("InputError: unknown parameter 'hiden_size'")
+    expected = "InputError: there is no training.json in"
+    assert last_line("core_importance", "-p", "profile", "mine").startswith(expected)
 
 
 def test_a_model_deeper_than_the_table_allows_is_sampled_and_the_page_says_so(project, tmp_path):
@@ -427,13 +427,13 @@ def test_a_model_deeper_than_the_table_allows_is_sampled_and_the_page_says_so(pr
     adapter = LayerwiseAdapter(AutoModelForSequenceClassification.from_pretrained(again / RUN / "model"))
     twice = [*adapter.layers, *copy.deepcopy(adapter.layers)]
     adapter.restack(twice, [0, 1, 2, 3] * 2).save_pretrained(again / RUN / "model")
-    for stage in ("2_core_importance", "3_advanced_importance"):
+    for stage in ("core_importance", "advanced_importance"):
         with np.load(again / RUN / f"{stage}.npz") as scores:
             deeper = {method: np.tile(values, 2) for method, values in scores.items()}
         np.savez(again / RUN / f"{stage}.npz", **deeper)
     words = ("-p", "profile", "smoke", "-p", "exhaustive_layers", "7", "-p", "permutations", "1")
-    done = run(again, "papermill", "notebooks/5_ground_truth.ipynb", "5.ipynb", *words)
+    done = run(again, "papermill", "notebooks/ground_truth.ipynb", "5.ipynb", *words)
     assert done.returncode == 0, done.stderr
-    truth = json.loads((again / RUN / "5_ground_truth.json").read_text())
+    truth = json.loads((again / RUN / "ground_truth.json").read_text())
     assert not truth["complete"] and truth["interactions"] is None and truth["subsets"] < 256
     assert "a sample" in (again / "5.ipynb").read_text()

@@ -1,38 +1,31 @@
-"""Methods graded against all sub-networks: what the layers they choose are worth among all choices of that size."""
+"""Grade methods against all sub-networks: how good are the layers they select, among all choices of that size?"""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 
-from layerwise import subsets
-from layerwise.fusion import agreement, thirds
-from layerwise.importance import Method
-from layerwise.results import (
-    Choice,
-    Graded,
-    GradeOfSize,
-    GroundTruth,
-    Interval,
-    Size,
-    Stability,
-    Summary,
-    bounds,
-    estimate,
-)
-from layerwise.subsets import Table
+from layerwise import subnetworks
+from layerwise.errors import InputError
+from layerwise.ranking import kendall_taus, mean_place_of_thirds
+from layerwise.statistics import Interval, bootstrap_counts, bootstrap_means, estimate, percentile_intervals
+from layerwise.subnetworks import SubnetworkTable
 
-CONTROLS = ("first", "last", "even", "random")  # choices that look at nothing
-WELL = 0.9  # percentile of a choice of layers that is called good
+BASELINES = ("first", "last", "even", "random")  # selections that use no score
+GOOD_PERCENTILE = 0.9
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
 class Grade(NamedTuple):
-    """What a method's choices are worth: three arrays (L - 1, R), for 1 to L - 1 layers and in each resample.
+    """Grades of a selection: three arrays (L - 1, R), for 1 to L - 1 layers kept and each resample.
 
-    `value` is the accuracy of the choice; `regret` what the best choice of that size has more; `percentile` the share
-    of the other choices of that size that are worse, those of the same accuracy counting half.
+    Attributes:
+        value: the mean metric of the selected sub-network, for a classifier its accuracy.
+        regret: the value of the best sub-network of that size, less this value.
+        percentile: share of the other sub-networks of that size that are worse; equal ones count half.
     """
 
     value: np.ndarray
@@ -40,279 +33,325 @@ class Grade(NamedTuple):
     percentile: np.ndarray
 
 
-def blind(name: str) -> bool:
-    """Whether a choice of this name looks at nothing."""
-    return name in CONTROLS or name.startswith("random_")
+@dataclass(frozen=True)
+class LayerChoice:
+    """Layers, and the value of the sub-network that keeps them; `held_out` is its value on other examples."""
+
+    layers: list[int]
+    value: float
+    held_out: float | None = None
 
 
-def resamples(examples: int, samples: int, seed: int) -> np.ndarray:
-    """How often each example is drawn: (1 + samples, examples) counts, the first row holding each example once."""
-    drawn = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=samples)
-    return np.vstack([np.ones(examples, dtype=drawn.dtype), drawn])
+@dataclass(frozen=True)
+class SizeSummary:
+    """The sub-networks of one size.
+
+    In a sample, `subsets`, `mean` and `quantiles` (0, 5, 25, 50, 75, 95 and 100 %) are those of the random ones.
+    """
+
+    subsets: int
+    best: LayerChoice
+    greedy: LayerChoice
+    mean: float
+    quantiles: list[float]
 
 
-def resampled(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Means of values (N, ...) in each resample: (R, ...)."""
-    return np.tensordot(counts, values, axes=1) / counts.shape[1]
+@dataclass(frozen=True)
+class SizeGrade:
+    """The grade of a selection of so many layers; a random selection has no `layers`, its grade is the expected one."""
+
+    layers: list[int] | None
+    value: float
+    regret: float
+    percentile: float
+    value_interval: tuple[float, float]
+    regret_interval: tuple[float, float]
+    percentile_interval: tuple[float, float]
 
 
-def resampled_means(scores: dict[str, np.ndarray], samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Mean scores (1 + samples, L) in each resample, the first row of all examples, from scores (N, L) a method."""
-    return {method: resampled(values, resamples(len(values), samples, seed)) for method, values in scores.items()}
+@dataclass(frozen=True)
+class MethodSummary:
+    """Means of a method's grades over all sizes from 1 to L - 1.
+
+    Attributes:
+        regret, percentile: means of the grades.
+        behind_best: by how much its value is below that of the method with the best mean percentile.
+        reversed_percentile: the percentile when the ranking is reversed, so that the least important layers are kept.
+    """
+
+    regret: Interval
+    percentile: Interval
+    behind_best: Interval
+    reversed_percentile: Interval | None
 
 
-def worth(table: Table, counts: np.ndarray) -> np.ndarray:
-    """Accuracy of every sub-network in each resample: counts (R, N) to (S, R)."""
-    # Single precision counts exactly up to 16 million, and is faster: two choices that are equally good stay equal.
-    return (table.gain.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
+@dataclass(frozen=True, kw_only=True)
+class Grading:
+    """What all sub-networks say about methods and layers.
+
+    Attributes:
+        examples, subsets, complete: size of the table, and whether it holds all sub-networks.
+        sizes: the sub-networks by size.
+        grades, summary: of each method and baseline.
+        shapley, leave_one_out: mean value of each layer, in nats, with intervals.
+        interactions: of each pair of layers, named "0-1"; None where the table is a sample.
+        ranked, agreement: names, and the matrix of Kendall's tau of their rankings, with both ends of its intervals.
+        random_half_loss: value lost with a random half of the layers.
+        best_half_loss: value lost with the best half, on the same examples.
+        thirds: mean places of early, middle and late layers by Shapley value; none for fewer than three layers.
+    """
+
+    examples: int
+    subsets: int
+    complete: bool
+    sizes: dict[int, SizeSummary]
+    grades: dict[str, dict[int, SizeGrade]]
+    summary: dict[str, MethodSummary]
+    shapley: list[float]
+    shapley_intervals: list[tuple[float, float]]
+    leave_one_out: list[float]
+    leave_one_out_intervals: list[tuple[float, float]]
+    interactions: dict[str, Interval] | None
+    ranked: list[str]
+    agreement: list[list[float]]
+    agreement_low: list[list[float]]
+    agreement_high: list[list[float]]
+    random_half_loss: Interval
+    best_half_loss: Interval
+    thirds: list[Interval]
 
 
-def orders(means: np.ndarray) -> np.ndarray:
-    """The layers from the most to the least important: scores (..., L) to indices (..., L)."""
-    return np.argsort(-means, axis=-1, kind="stable")
-
-
-def choices(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What methods choose, and controls that look at nothing: the first, the last, evenly spaced layers.
+def grade(scores: Mapping[str, ArrayLike], table: SubnetworkTable, samples: int = 1000, seed: int = 0) -> Grading:
+    """Grade scores of importance against the sub-networks of a table, beside position and random baselines.
 
     Args:
-        means: (R, L) a method, its scores in each resample of the reviews.
+        scores: for each method its scores (L,), or (N, L) for each example: those are resampled as well.
+        table: of `evaluate` or `evaluate_or_sample`.
+        samples: bootstrap resamples behind each interval.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: scores are not of as many layers as the table.
+
+    >>> from layerwise.evaluation import evaluate
+    >>> from layerwise.examples import tiny_classifier
+    >>> model, tokenizer, texts, labels = tiny_classifier()
+    >>> grading = grade({"mine": [0.1, 0.4, 0.2, 0.3]}, evaluate(model, (tokenizer, texts, labels)))
+    >>> grading.grades["mine"][2].layers
+    [1, 3]
+    """
+    means = {}
+    for method, values in scores.items():
+        values = np.asarray(values, dtype=float)
+        if values.shape[-1:] != (table.layers,):
+            raise InputError(f"{method!r} has scores of shape {values.shape}, and the model has {table.layers} layers")
+        counts = bootstrap_counts(len(values), samples, seed) if values.ndim == 2 else None
+        means[method] = values[None] if counts is None else bootstrap_means(values, counts)
+    return grade_methods(table, means, bootstrap_counts(table.examples, samples, seed))
+
+
+def is_baseline(name: str) -> bool:
+    """Whether a selection of this name uses no score."""
+    return name in BASELINES or name.startswith("random_")
+
+
+def sort_layers(scores: np.ndarray) -> np.ndarray:
+    """The layers from the most to the least important: scores (..., L) to indices (..., L)."""
+    return np.argsort(-scores, axis=-1, kind="stable")
+
+
+def select_layers(scores: np.ndarray) -> np.ndarray:
+    """Masks of the k most important layers, for k from 0 to L: scores (..., L) to (..., L + 1, L) bool."""
+    return subnetworks.nested_masks(sort_layers(scores))
+
+
+def top_layers(scores: np.ndarray, k: int) -> list[int]:
+    """The k layers with the highest scores (L,), in the order of the stack."""
+    return np.flatnonzero(select_layers(scores)[k]).tolist()
+
+
+def select_by_each_method(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Selections of each method and of the position baselines: first, last and evenly spaced layers.
+
+    Args:
+        scores: (R, L) of each method, in each resample of the examples.
 
     Returns:
-        (R, L + 1, L) a method, (1, L + 1, L) a control: the choice of k layers, for k from 0 to L.
+        Masks (R, L + 1, L) of each method and (1, L + 1, L) of each baseline, for 0 to L layers kept.
     """
-    layers = next(iter(means.values())).shape[1]
-    first = subsets.nested(np.arange(layers))
-    return {method: chosen(values) for method, values in means.items()} | {
+    layers = next(iter(scores.values())).shape[1]
+    first = subnetworks.nested_masks(np.arange(layers))
+    return {method: select_layers(values) for method, values in scores.items()} | {
         "first": first[None],
         "last": first[None, :, ::-1],
-        "even": subsets.evenly_spaced(layers)[None],
+        "even": subnetworks.evenly_spaced_masks(layers)[None],
     }
 
 
-def chosen(means: np.ndarray) -> np.ndarray:
-    """The k most important layers, for k from 0 to L: scores (..., L) to (..., L + 1, L) bool."""
-    return subsets.nested(orders(means))
+def bootstrap_values(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
+    """The mean value of every sub-network in each resample: counts (R, N) to (S, R)."""
+    # Single precision counts exactly up to 16 million, and is faster: two equally good sub-networks stay equal.
+    return (table.values.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
 
 
-def layers_kept(scores: np.ndarray, size: int) -> list[int]:
-    """So many layers of the highest scores (L,), in the order of the stack."""
-    return np.flatnonzero(chosen(scores)[size]).tolist()
+def grade_selection(table: SubnetworkTable, values: np.ndarray, masks: np.ndarray) -> Grade:
+    """Grade a selection against all others of its size; in a sampled table, against the random ones.
 
-
-def grade(table: Table, worth: np.ndarray, choices: np.ndarray, orders: np.ndarray | None = None) -> Grade:
-    """Grade choices of layers against all others of their size, or of a sampled table against those drawn by chance.
-
-    A method chooses anew in each resample of the reviews that it scored, and each choice is graded in a resample of
-    the reviews that judge it, so that an interval covers both. A table that is not complete may lack those choices:
-    there the one from all reviews is graded in every resample.
+    A method selects anew in each resample of the examples that it scored, and each selection is graded in a resample of
+    the examples of the table, so an interval covers both. A sample may lack those selections: there the one from all
+    examples is graded in every resample.
 
     Args:
-        worth: (S, R), the accuracy of every sub-network in each resample of the examples.
-        choices: (R, L + 1, L) bool, the k layers that are chosen in each resample; (1, L + 1, L) where always the same.
-        orders: as for `graded`.
+        values: (S, R), of `bootstrap_values`.
+        masks: (R, L + 1, L) bool, selected in each resample; (1, L + 1, L) if they are always the same.
     """
-    held = choices if table.complete else choices[:1]
-    rows = np.broadcast_to(table.rows(held), (worth.shape[1], table.layers + 1))
-    found = []
-    for size, drawn in enumerate(_drawn(table, orders)[1:-1], start=1):
-        value, pool = np.take_along_axis(worth, rows[None, :, size], axis=0)[0], worth[drawn]
-        own = np.isin(rows[:, size], drawn)  # a choice is not compared with itself
-        below, same = (pool < value).sum(0), (pool == value).sum(0) - own
-        percentile = (below + same / 2) / np.maximum(len(drawn) - own, 1)
-        found.append((value, worth[table.sizes == size].max(0) - value, percentile))
-    return Grade(*np.stack(found, axis=1))
+    masks = masks if table.complete else masks[:1]
+    rows = np.broadcast_to(table.rows(masks), (values.shape[1], table.layers + 1))
+    grades = []
+    for size, random in enumerate(table.random_rows[1:-1], start=1):
+        value, pool = np.take_along_axis(values, rows[None, :, size], axis=0)[0], values[random]
+        own = np.isin(rows[:, size], random)  # a selection is not compared with itself
+        below, equal = (pool < value).sum(0), (pool == value).sum(0) - own
+        percentile = (below + equal / 2) / np.maximum(len(random) - own, 1)
+        grades.append((value, values[table.sizes == size].max(0) - value, percentile))
+    return Grade(*np.stack(grades, axis=1))
 
 
-def grade_of_chance(table: Table, worth: np.ndarray, orders: np.ndarray | None = None) -> Grade:
-    """The expected grade of a choice made blindly: the mean over all choices of a size, or those drawn by chance."""
-    found = []
-    for size, drawn in enumerate(_drawn(table, orders)[1:-1], start=1):
-        mean = worth[drawn].mean(0)
-        found.append((mean, worth[table.sizes == size].max(0) - mean, np.full(len(mean), 0.5)))
-    return Grade(*np.stack(found, axis=1))
+def grade_random(table: SubnetworkTable, values: np.ndarray) -> Grade:
+    """The expected grade of a random selection; `values` (S, R) as of `bootstrap_values`."""
+    grades = []
+    for size, random in enumerate(table.random_rows[1:-1], start=1):
+        mean = values[random].mean(0)
+        grades.append((mean, values[table.sizes == size].max(0) - mean, np.full(len(mean), 0.5)))
+    return Grade(*np.stack(grades, axis=1))
 
 
-def half_lost(table: Table, worth: np.ndarray, orders: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy (R,) that is lost by keeping half of the layers: of choices by chance on average, and of the best."""
-    whole, size = worth[table.sizes == table.layers][0], table.layers // 2
-    by_chance = worth[_drawn(table, orders)[size]].mean(0)
-    return whole - by_chance, whole - worth[subsets.best(table, size)]
+def grade_methods(table: SubnetworkTable, scores: Mapping[str, np.ndarray], counts: np.ndarray) -> Grading:
+    """Grade every method and baseline against the sub-networks of a table.
+
+    Args:
+        scores: (R, L) of each method, its means in each resample of the examples that it scored.
+        counts: (R, N), of `bootstrap_counts`, of the examples of the table.
+    """
+    n, values = counts.shape[1], bootstrap_values(table, counts)
+    masks = select_by_each_method(scores)
+    grades = {name: grade_selection(table, values, each) for name, each in masks.items()}
+    grades["random"] = grade_random(table, values)
+    reversed_grades = {method: grade_selection(table, values, select_layers(-each)) for method, each in scores.items()}
+    shapley = bootstrap_means(subnetworks.shapley_values(table), counts)
+    alone = bootstrap_means(subnetworks.leave_one_out(table), counts)
+    rankings = {**scores, "shapley_value": shapley, "left_out_alone": alone}
+    tau, low, high = agreement_matrix(kendall_taus(rankings), list(rankings), n).tolist()
+    random_loss, best_loss = half_losses(table, values)
+    return Grading(
+        examples=n,
+        subsets=len(table.masks),
+        complete=table.complete,
+        sizes=describe_sizes(table),
+        grades={
+            name: summarise_sizes(each, n, masks[name][0] if name in masks else None) for name, each in grades.items()
+        },
+        summary=summarise_methods(grades, reversed_grades, n),
+        shapley=shapley[0].tolist(),
+        shapley_intervals=percentile_intervals(shapley),
+        leave_one_out=alone[0].tolist(),
+        leave_one_out_intervals=percentile_intervals(alone),
+        interactions=_interactions(table, counts) if table.complete and table.layers > 1 else None,
+        ranked=list(rankings),
+        agreement=tau,
+        agreement_low=low,
+        agreement_high=high,
+        random_half_loss=estimate(random_loss, n),
+        best_half_loss=estimate(best_loss, n),
+        thirds=[estimate(third, n) for third in mean_place_of_thirds(shapley).T],
+    )
 
 
-def report(grade: Grade, examples: int, choice: np.ndarray | None = None) -> dict[int, GradeOfSize]:
-    """The grades of a method by size; `choice` (L + 1, L) are the layers it keeps, from all reviews."""
+def half_losses(table: SubnetworkTable, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Value (R,) lost with half of the layers: the mean of random halves, and the best half."""
+    whole, size = values[table.sizes == table.layers][0], table.layers // 2
+    random = values[table.random_rows[size]].mean(0)
+    return whole - random, whole - values[subnetworks.best_row(table, size)]
+
+
+def summarise_sizes(grade: Grade, examples: int, masks: np.ndarray | None = None) -> dict[int, SizeGrade]:
+    """The grades of a method by size; `masks` (L + 1, L) are its selections from all examples."""
     rows = {}
     for size, arrays in enumerate(zip(*grade, strict=True), start=1):
-        found = {name: estimate(array, examples) for name, array in zip(Grade._fields, arrays, strict=True)}
-        rows[size] = GradeOfSize(
-            layers=None if choice is None else np.flatnonzero(choice[size]).tolist(),
-            **{name: interval.value for name, interval in found.items()},
-            **{f"{name}_interval": (interval.low, interval.high) for name, interval in found.items()},
+        value, regret, percentile = (estimate(array, examples) for array in arrays)
+        rows[size] = SizeGrade(
+            layers=None if masks is None else np.flatnonzero(masks[size]).tolist(),
+            value=value.value,
+            regret=regret.value,
+            percentile=percentile.value,
+            value_interval=(value.low, value.high),
+            regret_interval=(regret.low, regret.high),
+            percentile_interval=(percentile.low, percentile.high),
         )
     return rows
 
 
-def summarise(grades: dict[str, Grade], opposites: dict[str, Grade], examples: int) -> dict[str, Summary]:
-    """Means over the sizes; `opposites` are the grades of methods that are taken the wrong way round."""
-    top = max(opposites, key=lambda method: grades[method].percentile[:, 0].mean())
+def summarise_methods(
+    grades: dict[str, Grade], reversed_grades: dict[str, Grade], examples: int
+) -> dict[str, MethodSummary]:
+    """Means of the grades over the sizes; `reversed_grades` are those of the reversed rankings."""
+    best = max(reversed_grades, key=lambda method: grades[method].percentile[:, 0].mean())
+
+    def mean_percentile(grade: Grade) -> Interval:
+        return estimate(grade.percentile.mean(0), examples)
+
     return {
-        name: Summary(
+        name: MethodSummary(
             regret=estimate(grade.regret.mean(0), examples),
-            percentile=estimate(grade.percentile.mean(0), examples),
-            behind=estimate((grades[top].value - grade.value).mean(0), examples),
-            reversed_percentile=estimate(opposites[name].percentile.mean(0), examples) if name in opposites else None,
+            percentile=mean_percentile(grade),
+            behind_best=estimate((grades[best].value - grade.value).mean(0), examples),
+            reversed_percentile=mean_percentile(reversed_grades[name]) if name in reversed_grades else None,
         )
         for name, grade in grades.items()
     }
 
 
-def graded(table: Table, orders: np.ndarray | None, means: dict[str, np.ndarray], judges: np.ndarray) -> Graded:
-    """Every method and control graded against the sub-networks of a table, and what the layers are worth.
-
-    Args:
-        orders: (P, L), the random orders that the table was sampled along; None where it is complete.
-        means: (R, L) a method, its scores in each resample of the examples that it scored.
-        judges: (R, N), of `resamples`, of the examples of the table.
-    """
-    n, value = judges.shape[1], worth(table, judges)
-    kept = choices(means)
-    grades = {name: grade(table, value, each, orders) for name, each in kept.items()} | {
-        "random": grade_of_chance(table, value, orders)
-    }
-    opposites = {method: grade(table, value, chosen(-each), orders) for method, each in means.items()}
-    layers = {
-        "shapley_value": resampled(subsets.shapley(table, orders), judges),
-        "left_out_alone": resampled(subsets.leave_one_out(table), judges),
-    }
-    rankings = means | layers
-    tau, low, high = matrix(agreement(rankings), list(rankings), n).tolist()
-    by_chance, at_best = half_lost(table, value, orders)
-    return Graded(
-        examples=n,
-        subsets=len(table.kept),
-        complete=table.complete,
-        sizes=sizes(table, orders),
-        grades={name: report(each, n, kept[name][0] if name in kept else None) for name, each in grades.items()},
-        summary=summarise(grades, opposites, n),
-        shapley=layers["shapley_value"][0].tolist(),
-        shapley_intervals=bounds(layers["shapley_value"]),
-        leave_one_out=layers["left_out_alone"][0].tolist(),
-        leave_one_out_intervals=bounds(layers["left_out_alone"]),
-        interactions=_interactions(table, judges) if table.complete and table.layers > 1 else None,
-        ranked=list(rankings),
-        agreement=tau,
-        agreement_low=low,
-        agreement_high=high,
-        half_by_chance=estimate(by_chance, n),
-        half_at_best=estimate(at_best, n),
-        thirds=[estimate(third, n) for third in thirds(layers["shapley_value"]).T],
-    )
-
-
-def sizes(table: Table, orders: np.ndarray | None = None) -> dict[int, Size]:
-    """What sub-networks of each size are worth: the best, the greedy one, and all of them, or those drawn by chance."""
-    found, path = {}, subsets.greedy(table)
-    for size, rows in enumerate(_drawn(table, orders)):
-        pool = table.mean_gain[rows]
-        best = subsets.best(table, size)
-        found[size] = Size(
+def describe_sizes(table: SubnetworkTable) -> dict[int, SizeSummary]:
+    """The sub-networks of each size: the best, the greedy one, and the distribution of random ones."""
+    sizes, path = {}, subnetworks.greedy_path(table)
+    for size, rows in enumerate(table.random_rows):
+        pool = table.mean_values[rows]
+        best = _layer_choice(table, subnetworks.best_row(table, size), subnetworks.held_out_value_of_best(table, size))
+        sizes[size] = SizeSummary(
             subsets=len(pool),
-            best=_choice(table, best, subsets.held_out_best(table, size)),
-            greedy=_choice(table, path[size]),
+            best=best,
+            greedy=_layer_choice(table, path[size]),
             mean=float(pool.mean()),
             quantiles=np.quantile(pool, QUANTILES).tolist(),
         )
-    return found
+    return sizes
 
 
-def matrix(pairs: dict[tuple[str, str], np.ndarray], names: list[str], examples: int) -> np.ndarray:
-    """Estimates of agreement, low ends and high ends: three symmetric matrices (3, names, names)."""
-    found = np.ones((3, len(names), len(names)))
-    for (one, other), distribution in pairs.items():
-        i, j, interval = names.index(one), names.index(other), estimate(distribution, examples)
-        found[:, i, j] = found[:, j, i] = interval.value, interval.low, interval.high
-    return found
+def agreement_matrix(taus: Mapping[tuple[str, str], np.ndarray], names: list[str], examples: int) -> np.ndarray:
+    """Kendall's tau of each pair (R,) as three symmetric matrices (3, names, names): estimate, low end, high end."""
+    matrix = np.ones((3, len(names), len(names)))
+    for (one, other), distribution in taus.items():
+        i, j, tau = names.index(one), names.index(other), estimate(distribution, examples)
+        matrix[:, i, j] = matrix[:, j, i] = tau.value, tau.low, tau.high
+    return matrix
 
 
-def trust(truth: GroundTruth, cards: dict[str, Method], layers: int, classes: int) -> pd.DataFrame:
-    """Which score to trust, and what it costs: a row a method, fusion and control, the best mean percentile first."""
-    rows, all_passes = {}, sum(card.passes(layers, classes) for card in cards.values())
-    for name, said in truth.summary.items():
-        card, opposite = cards.get(name), said.reversed_percentile
-        looks_at_nothing = name in CONTROLS
-        rows[name] = {
-            "percentile": said.percentile.value,
-            "low": said.percentile.low,
-            "high": said.percentile.high,
-            "regret": said.regret.value,
-            "wrong way round": opposite.value if opposite else None,
-            "needs": card.needs if card else "nothing" if looks_at_nothing else "all scores",
-            "passes": card.passes(layers, classes) if card else 0 if looks_at_nothing else all_passes,
-        }
-        if name in truth.ranked:
-            row, exact = truth.ranked.index(name), truth.ranked.index("shapley_value")
-            rows[name]["tau with Shapley"] = truth.agreement[row][exact]
-    return pd.DataFrame(rows).T.sort_values("percentile", ascending=False)
+def pairwise_taus(grading: Grading, methods: Iterable[str]) -> list[Interval]:
+    """Kendall's tau of every pair of these methods that were ranked, with its interval over examples."""
+    places = [grading.ranked.index(method) for method in methods if method in grading.ranked]
+    values, lows, highs = grading.agreement, grading.agreement_low, grading.agreement_high
+    return [
+        Interval(value=values[i][j], low=lows[i][j], high=highs[i][j], n=grading.examples)
+        for i, j in combinations(places, 2)
+    ]
 
 
-def side_by_side(
-    truths: dict[tuple[str, int], GroundTruth],
-    stability: dict[tuple[str, int], dict[str, Stability]],
-    cards: dict[str, Method],
-    classes: int,
-) -> pd.DataFrame:
-    """Cost, mean grades, stability and agreement of every method and control for each subject and seed, a row each.
-
-    `passes` are forward passes an example, `stability` is the mean Kendall's tau of a ranking with those of the
-    bootstrap, `agreement` that with the rankings of the other methods. What is not measured is None.
-    """
-    rows = []
-    for (subject, seed), truth in truths.items():
-        voters = [name for name in cards if name in truth.ranked]
-        for method, said in truth.summary.items():
-            others = [truth.ranked.index(name) for name in voters if name != method]
-            own = truth.agreement[truth.ranked.index(method)] if method in truth.ranked else None
-            steady, card = stability[subject, seed].get(method), cards.get(method)
-            rows.append(
-                {
-                    "subject": subject,
-                    "seed": seed,
-                    "method": method,
-                    "passes": card.passes(len(truth.shapley), classes) if card else None,
-                    "percentile": said.percentile.value,
-                    "percentile low": said.percentile.low,
-                    "percentile high": said.percentile.high,
-                    "regret": said.regret.value,
-                    "regret low": said.regret.low,
-                    "regret high": said.regret.high,
-                    "stability": steady.kendall_tau if steady else None,
-                    "agreement": sum(own[other] for other in others) / len(others) if own and others else None,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _interactions(table: Table, judges: np.ndarray) -> dict[str, Interval]:
-    """Of each pair of layers, named as 0-1."""
-    found = resampled(subsets.interactions(table), judges).T
+def _interactions(table: SubnetworkTable, counts: np.ndarray) -> dict[str, Interval]:
+    distributions = bootstrap_means(subnetworks.shapley_interactions(table), counts).T
     pairs = combinations(range(table.layers), 2)
-    return {f"{i}-{j}": estimate(values, judges.shape[1]) for (i, j), values in zip(pairs, found, strict=True)}
+    return {f"{i}-{j}": estimate(each, counts.shape[1]) for (i, j), each in zip(pairs, distributions, strict=True)}
 
 
-def _choice(table: Table, row: int, held_out: float | None = None) -> Choice:
-    layers = np.flatnonzero(table.kept[row]).tolist()
-    return Choice(layers=layers, value=float(table.mean_gain[row]), held_out=held_out)
-
-
-def _drawn(table: Table, orders: np.ndarray | None) -> list[np.ndarray]:
-    """The rows that stand for all choices of each size, from 0 to L layers.
-
-    Where the table is a sample, those along random orders: what was put into it to be graded was chosen, and is better
-    than chance.
-    """
-    by_chance = np.ones(len(table.kept), dtype=bool)
-    if orders is not None:
-        by_chance[:] = False
-        by_chance[table.rows(subsets.nested(orders))] = True
-    return [np.flatnonzero(by_chance & (table.sizes == size)) for size in range(table.layers + 1)]
+def _layer_choice(table: SubnetworkTable, row: int, held_out: float | None = None) -> LayerChoice:
+    layers = np.flatnonzero(table.masks[row]).tolist()
+    return LayerChoice(layers=layers, value=float(table.mean_values[row]), held_out=held_out)

@@ -1,36 +1,42 @@
-"""Ablation: what the model loses when a layer is left out."""
+"""Ablation: the loss when a layer is left out."""
+
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from layerwise import subsets
 from layerwise.adapter import LayerwiseAdapter
+from layerwise.batches import Batch
+from layerwise.evaluation import evaluate
+from layerwise.subnetworks import SubnetworkTable, leave_one_out, masks_without_one
 
 
-def ablation(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
-    """Drop of the true label's log-probability when the layer is bypassed. Negative: the model is better without.
+def ablation(adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> np.ndarray:
+    """Drop of the log-probability of the true label when the layer is bypassed; negative if the model is better without.
 
-    The layer hands its input on. Setting its weights to zero instead would, in a post-norm model, erase that input.
+    A bypassed layer passes its input on. Setting its weights to zero instead would, in a post-norm model, erase the input.
 
     Returns:
         Array (examples, layers), in nats.
 
-    Source: layer dropping as in Sajjad et al. (2023), measured an example at a time.
+    Source: layer dropping as in Sajjad et al. (2023), measured for each example.
     """
-    return subsets.leave_one_out(without_each_layer(adapter, batches))
+    return leave_one_out(evaluate_without_each_layer(adapter, batches))
 
 
-def without_each_layer(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> subsets.Table:
-    """The whole model and the model without each one of its layers, evaluated."""
+def evaluate_without_each_layer(adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> SubnetworkTable:
+    """Evaluate the whole model, and the model without each one of its layers."""
     whole = np.ones(len(adapter), dtype=bool)
-    return subsets.evaluate(adapter, batches, np.vstack([whole, subsets.without_one(whole)]))
+    return evaluate(adapter, batches, np.vstack([whole, masks_without_one(whole)]))
 
 
-def accuracy_drop(table: subsets.Table) -> np.ndarray:
-    """What ablation does to the decisions: 1 where only the whole model is right, -1 where only the bypassed one is.
+def accuracy_drop(table: SubnetworkTable) -> np.ndarray:
+    """Change of each prediction by ablation: 1 where only the whole model is correct, -1 where only the bypassed one is.
+
+    Args:
+        table: of `evaluate_without_each_layer`.
 
     Returns:
         Array (examples, layers); its mean over the examples is the drop of accuracy.
     """
-    whole, *without = table.gain.astype(int)
+    whole, *without = table.values.astype(int)
     return (whole - np.stack(without)).T

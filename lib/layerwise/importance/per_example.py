@@ -1,7 +1,7 @@
-"""What the gradient of each example does to the parameters of each layer, from one backward pass a batch.
+"""Measures of each example's gradient in each layer, from one backward pass a batch.
 
-A batch's backward pass already computes, for every module, the gradient g of each example's output. What is left to do
-is to combine it with the input a of the same example, without ever storing the gradient of an example:
+The backward pass of a batch already computes, for every module, the gradient g of each example's output. It remains to
+combine g with the input a of the same example, without storing the gradient of any example:
 
 - a linear map over T tokens has the squared norm || sum_t g_t a_t^T ||^2 = sum_{t,s} (g_t . g_s)(a_t . a_s)
   (Goodfellow, 2015; the "ghost norm" of Li et al., 2022), taken in whichever of the two forms is the cheaper;
@@ -11,19 +11,20 @@ is to combine it with the input a of the same example, without ever storing the 
   when the weights move along themselves, which one forward-mode derivative gives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
-from layerwise.adapter import LayerwiseAdapter, inputs
+from layerwise.adapter import LayerwiseAdapter
+from layerwise.batches import Batch, model_inputs
 from layerwise.errors import InputError
 
 
 def squared_gradient_norms(
-    adapter: LayerwiseAdapter, inputs: dict[str, torch.Tensor], objective: Callable[[torch.Tensor], torch.Tensor]
+    adapter: LayerwiseAdapter, inputs: Batch, objective: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
     """Squared norm of the gradient of each example's objectives with respect to each layer's parameters.
 
@@ -33,7 +34,7 @@ def squared_gradient_norms(
 
 
 def parameters_times_gradients(
-    adapter: LayerwiseAdapter, inputs: dict[str, torch.Tensor], objective: Callable[[torch.Tensor], torch.Tensor]
+    adapter: LayerwiseAdapter, inputs: Batch, objective: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
     """Sum over each layer's parameters of the parameter times its gradient, for each example's objectives.
 
@@ -42,19 +43,19 @@ def parameters_times_gradients(
     return _over_modules(adapter, inputs, objective, _along_parameters)
 
 
-def of_the_loss(measure: Callable, adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
-    """One of the two measures above, of each example's cross-entropy: (examples, layers)."""
+def measure_loss_gradients(measure: Callable, adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> torch.Tensor:
+    """One of the two measures above for each example's cross-entropy: (examples, layers)."""
     rows = []
     for batch in batches:
         labels = batch["labels"].to(adapter.device)
         loss = lambda logits, labels=labels: cross_entropy(logits, labels, reduction="none")[:, None]  # noqa: E731
-        rows.append(measure(adapter, inputs(batch, adapter.device), loss)[0].cpu())
+        rows.append(measure(adapter, model_inputs(adapter.model, batch), loss)[0].cpu())
     return torch.cat(rows).double()
 
 
 def _over_modules(
     adapter: LayerwiseAdapter,
-    inputs: dict[str, torch.Tensor],
+    inputs: Batch,
     objective: Callable[[torch.Tensor], torch.Tensor],
     measure: Callable[[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Models whose right answer is known: what a score of importance must say of them."""
+"""Sanity checks of a method, on models whose correct answer is known."""
 
 import copy
 
@@ -13,16 +13,16 @@ ZERO = 1e-6  # of the largest score: rounding
 
 
 def plant_identities(adapter: LayerwiseAdapter, after: tuple[int, ...]) -> tuple[LayerwiseAdapter, list[int]]:
-    """A copy of the model with layers put in that change nothing, and yet are full of weights.
+    """A copy of the model with extra layers that change nothing, although they have weights.
 
-    Each is a copy of the layer before it whose update, output less input, passes a gate of zero (ReZero, Bachlechner
-    et al., 2021). So the model computes what it did before, whether it normalises before or after its sublayers.
+    Each is a copy of the layer before it whose update (output less input) is multiplied by a gate of zero (ReZero,
+    Bachlechner et al., 2021). So the model computes the same as before, in pre-norm and in post-norm models.
 
     Args:
         after: indices of the layers that a planted one follows.
 
     Returns:
-        The adapter of the copy, and where in its stack the planted layers are.
+        The adapter of the copy, and the indices of the planted layers in its stack.
     """
     layers, origins, planted = [], [], []
     for index, layer in enumerate(adapter.layers):
@@ -36,8 +36,8 @@ def plant_identities(adapter: LayerwiseAdapter, after: tuple[int, ...]) -> tuple
     return LayerwiseAdapter(model.to(adapter.device)), planted
 
 
-def untrained(adapter: LayerwiseAdapter, seed: int) -> LayerwiseAdapter:
-    """The same architecture with random weights: a score that ranks its layers alike knows nothing of the training.
+def randomise_weights(adapter: LayerwiseAdapter, seed: int) -> LayerwiseAdapter:
+    """The same architecture with random weights. A method that ranks its layers the same way ignores the training.
 
     Source: the model randomisation test of Adebayo et al. (2018).
     """
@@ -47,12 +47,14 @@ def untrained(adapter: LayerwiseAdapter, seed: int) -> LayerwiseAdapter:
     return LayerwiseAdapter(model.to(adapter.device).eval())
 
 
-def examine(scores: np.ndarray, planted_scores: np.ndarray, planted: list[int], untrained_scores: np.ndarray) -> dict:
-    """What a method's mean scores of the model, of its copy with planted layers and of the untrained one show.
+def sanity_check(
+    scores: np.ndarray, planted_scores: np.ndarray, planted: list[int], untrained_scores: np.ndarray
+) -> dict:
+    """Check a method by its mean scores of the model, of its copy with planted layers, and of the untrained model.
 
     Returns:
-        `zero`: the planted layers score zero; `last`: no other layer's score is nearer to zero; `untrained_tau`:
-        Kendall's tau of the rankings with and without training.
+        `zero`: the planted layers score zero; `last`: no other score is nearer to zero; `untrained_tau`: Kendall's tau of
+        the rankings with and without training.
     """
     size = np.abs(planted_scores)
     others = np.delete(size, planted)

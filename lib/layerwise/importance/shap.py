@@ -1,36 +1,38 @@
-"""SHAP: the layers as players, the true label's log-probability as what they win together."""
+"""SHAP: layers as players, the log-probability of the true label as what they win together."""
+
+from collections.abc import Sequence
 
 import numpy as np
-import torch
+import shap as shap_library
 
-from layerwise import subsets
 from layerwise.adapter import LayerwiseAdapter
+from layerwise.batches import Batch
+from layerwise.evaluation import evaluate
 
-PERMUTATIONS = 2
 
+def shap(adapter: LayerwiseAdapter, batches: Sequence[Batch], permutations: int = 2) -> np.ndarray:
+    """Shapley values of the layers, estimated by `shap` from random orders, each followed forwards and backwards.
 
-def shap(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
-    """Shapley values of the layers, estimated by `shap` from random orders, each gone through forwards and backwards.
+    A layer that does not play is bypassed: the background is the one row in which no layer plays. All examples are
+    explained together, each as an output of its own, along the same orders.
 
-    A layer that does not play hands its input on: the background is the one row in which no layer plays. All examples
-    are explained at once, each as an output of its own, along the same orders.
+    Args:
+        permutations: random orders.
 
     Returns:
-        Array (examples, layers), in nats; a row adds up to what the model gains from all its layers.
+        Array (examples, layers), in nats; a row adds up to the gain of the whole model over no layers.
 
     Source: Lundberg & Lee (2017), `shap.PermutationExplainer`.
     """
-    import shap as library  # here, as each chapter reads this module, and only two of them need what takes seconds
-
     layers = len(adapter)
 
     def value(playing: np.ndarray) -> np.ndarray:
-        kept, again = np.unique(playing.astype(bool), axis=0, return_inverse=True)
-        return subsets.evaluate(adapter, batches, kept).log_p[again]
+        masks, inverse = np.unique(playing.astype(bool), axis=0, return_inverse=True)
+        return evaluate(adapter, batches, masks).log_p[inverse]
 
-    masker = library.maskers.Independent(np.zeros((1, layers)), max_samples=1)
-    explainer = library.PermutationExplainer(value, masker, seed=0)
+    masker = shap_library.maskers.Independent(np.zeros((1, layers)), max_samples=1)
+    explainer = shap_library.PermutationExplainer(value, masker, seed=0)
     explained = explainer(
-        np.ones((1, layers)), max_evals=PERMUTATIONS * (2 * layers + 1), batch_size="auto", silent=True
+        np.ones((1, layers)), max_evals=permutations * (2 * layers + 1), batch_size="auto", silent=True
     )
     return explained.values[0].T

@@ -1,22 +1,28 @@
-"""Uncertainty: how much less sure the model becomes when the layer is unreliable."""
+"""Uncertainty: how much less certain the model becomes when dropout is on in one layer."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from layerwise.adapter import LayerwiseAdapter, Unrolled
-
-SAMPLES, RATE = 4, 0.1
+from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.batches import Batch, count_examples
 
 
 @torch.no_grad()
-def uncertainty(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]]) -> np.ndarray:
+def uncertainty(
+    adapter: LayerwiseAdapter, batches: Sequence[Batch], dropout_samples: int = 4, rate: float = 0.1
+) -> np.ndarray:
     """Growth of the predictive entropy when dropout is on in this layer alone.
 
-    The dropout is on the layer's update, output less input, at a rate of 10 % whatever the model was trained with:
-    models are compared on one scale, and those that have no dropout, as most decoders, are measured as well. Masks are
-    drawn an example at a time and are the same for all layers, so that a score does not depend on the batch.
+    The dropout is on the layer's update (output less input), at one rate whatever the model was trained with. So models
+    are compared on one scale, and those without dropout, such as most decoders, are measured as well. Masks are drawn
+    for each example and are the same for all layers, so a score does not depend on the batch.
+
+    Args:
+        dropout_samples: dropout masks for each example.
+        rate: of the dropout.
 
     Returns:
         Array (examples, layers), in nats.
@@ -25,17 +31,18 @@ def uncertainty(adapter: LayerwiseAdapter, batches: list[dict[str, torch.Tensor]
     """
     rows, first = [], 0
     for batch in batches:
-        unrolled = Unrolled(adapter, batch)
-        states = unrolled.states()
-        sure = unrolled.finish(states[-1]).double().softmax(1)
-        sampled = torch.zeros(len(adapter), *sure.shape, dtype=torch.double, device=adapter.device)
-        for sample in range(SAMPLES):
-            noise = _dropout(batch["attention_mask"], states[0].shape[2], sample, first).to(adapter.device)
+        forward = LayerwiseForward(adapter, batch)
+        states = forward.all_states()
+        predicted = forward.run_from(states[-1]).double().softmax(1)
+        sampled = torch.zeros(len(adapter), *predicted.shape, dtype=torch.double, device=adapter.device)
+        for sample in range(dropout_samples):
+            seeds = [dropout_samples * (first + row) + sample for row in range(count_examples([batch]))]
+            noise = _draw_dropout(batch["attention_mask"], states[0].shape[2], rate, seeds).to(adapter.device)
             for layer, (before, after) in enumerate(pairwise(states)):
-                logits = unrolled.finish(before + noise * (after - before), layer + 1)
-                sampled[layer] += logits.double().softmax(1) / SAMPLES
-        rows.append((_entropy(sampled) - _entropy(sure)).T.cpu())
-        first += len(batch["labels"])
+                logits = forward.run_from(before + noise * (after - before), layer + 1)
+                sampled[layer] += logits.double().softmax(1) / dropout_samples
+        rows.append((_entropy(sampled) - _entropy(predicted)).T.cpu())
+        first += count_examples([batch])
     return torch.cat(rows).numpy()
 
 
@@ -43,11 +50,11 @@ def _entropy(p: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-def _dropout(attention_mask: torch.Tensor, width: int, sample: int, first: int) -> torch.Tensor:
-    """Scaled dropout masks (examples, tokens, width), those of an example drawn by its number in the whole data."""
+def _draw_dropout(attention_mask: torch.Tensor, width: int, rate: float, seeds: list[int]) -> torch.Tensor:
+    """Scaled dropout masks (examples, tokens, width), drawn for each example from its seed; padding is not dropped."""
     noise = torch.ones(*attention_mask.shape, width)
-    for row, real in enumerate(attention_mask.bool()):
-        generator = torch.Generator().manual_seed(SAMPLES * (first + row) + sample)
+    for row, (real, seed) in enumerate(zip(attention_mask.bool(), seeds, strict=True)):
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(int(real.sum()), width, generator=generator)
-        noise[row, real] = (drawn >= RATE).float() / (1 - RATE)
+        noise[row, real] = (drawn >= rate).float() / (1 - rate)
     return noise

@@ -1,0 +1,14 @@
+from .adapter import LayerwiseAdapter as LayerwiseAdapter
+from .batches import encode as encode
+from .distillation import heal as heal
+from .errors import InputError as InputError
+from .evaluation import evaluate as evaluate
+from .export import export_model as export_model
+from .grading import grade as grade
+from .importance import METHODS as METHODS
+from .importance.scoring import LayerScores as LayerScores
+from .importance.scoring import score as score
+from .ranking import fuse as fuse
+from .statistics import Interval as Interval
+from .subnetworks import SubnetworkTable as SubnetworkTable
+from .vocabulary import trim_vocabulary as trim_vocabulary

@@ -1,0 +1,1 @@
+"""This experiment: its parameters, data, models, stages and recorded runs."""

@@ -1,0 +1,1 @@
+"""The data of the study: reviews and interactions, from a source to splits."""

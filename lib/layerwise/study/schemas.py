@@ -1,0 +1,339 @@
+"""Typed results of the stages, as they are saved in JSON: numbers with intervals, and provenance."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic.dataclasses import dataclass
+
+from layerwise.budget import CompressionPlan, ModelSize
+from layerwise.grading import Grading
+from layerwise.statistics import MARGIN, Interval, Stability
+from layerwise.study.data.quality import InteractionReport, QualityReport, UnlabelledReport
+
+# Names of the compression baselines, which use no layers of the whole model or all of them.
+FROM_SCRATCH, LINEAR, TRIMMED = COMPRESSION_BASELINES = (
+    "trained_from_scratch",
+    "linear_classifier",
+    "vocabulary_trimmed",
+)
+
+
+class Provenance(BaseModel):
+    """Where numbers come from. All but `finished` and `seconds` is the same when the run is repeated."""
+
+    commit: str
+    parameters: dict
+    reviews_sha256: str
+    device: str
+    threads: int
+    versions: dict[str, str]
+    finished: str
+    seconds: float
+
+
+class Score(BaseModel):
+    """Accuracy on a split."""
+
+    accuracy: Interval
+
+
+class TrainingResult(BaseModel):
+    """Result of the stage training.
+
+    `difference` is the accuracy of the model less that of the linear baseline on the same test reviews; `pretraining`
+    describes the texts of masked language modelling, if there was any.
+    """
+
+    stage: Literal["training"] = "training"
+    data: QualityReport
+    pretraining: UnlabelledReport | None = None
+    model: ModelSize
+    history: list[dict]
+    train: Score
+    validation: Score
+    test: Score
+    baseline: Score
+    difference: Interval
+    provenance: Provenance
+
+
+class LayerScoreResult(BaseModel):
+    """Mean scores of each method, one for each layer, with their intervals and the stability of the ranking."""
+
+    examples: int
+    scores: dict[str, list[float]]
+    intervals: dict[str, list[tuple[float, float]]]
+    stability: dict[str, Stability]
+    provenance: Provenance
+
+
+class CoreImportanceResult(LayerScoreResult):
+    """Result of the stage core_importance."""
+
+    stage: Literal["core_importance"] = "core_importance"
+    fisher_per_parameter: list[float]
+    accuracy_drop: list[float]
+    accuracy_drop_intervals: list[tuple[float, float]]
+
+
+class SanityCheck(BaseModel):
+    """Scores of a method on models whose correct answer is known (see `importance.sanity.sanity_check`).
+
+    `scores` are those of the model with planted layers.
+    """
+
+    scores: list[float]
+    zero: bool
+    last: bool
+    untrained_tau: float
+
+
+class AdvancedImportanceResult(LayerScoreResult):
+    """Result of the stage advanced_importance.
+
+    `convergence` is the mean error of conductance along its path, as a share of the change of the margin.
+    """
+
+    stage: Literal["advanced_importance"] = "advanced_importance"
+    convergence: float
+    planted: list[int]
+    sanity_examples: int
+    sanity: dict[str, SanityCheck]
+
+
+class PrunedModel(BaseModel):
+    """A language model that keeps some layers: the method of selection, and its quality on other reviews."""
+
+    method: str
+    ratio: float
+    layers: list[int]
+    perplexity: Interval
+    accuracy: Interval
+
+
+class LanguageModelResult(BaseModel):
+    """Result of the stage language_model: layers are scored on one split, pruned models evaluated on another.
+
+    `angular_distance` of the layers i to j - 1 is entry [i][j]; `thirds` are the mean places of early, middle and late
+    layers in a ranking; `majority_accuracy` is that of always giving the most frequent answer.
+    """
+
+    stage: Literal["language_model"] = "language_model"
+    model: ModelSize
+    scored: int
+    evaluated: int
+    block_influence: list[float]
+    block_influence_intervals: list[tuple[float, float]]
+    angular_distance: list[list[float]]
+    perplexity: Interval
+    accuracy: Interval
+    perplexity_without_each: list[Interval]
+    accuracy_without_each: list[Interval]
+    thirds: dict[str, list[Interval]]
+    layers_left: dict[str, int]
+    perplexity_unpruned: Interval
+    accuracy_unpruned: Interval
+    majority_accuracy: float
+    pruned: list[PrunedModel]
+    provenance: Provenance
+
+
+class ExpertOpinions(BaseModel):
+    """Opinions of a chat model: for each layer the rank and confidence in every opinion, and the reasons."""
+
+    answered_by: str
+    asked: str
+    ranks: list[list[int]]
+    confidence: list[list[float]]
+    reasons: list[list[str]]
+
+
+class FusionResult(BaseModel):
+    """Result of the stage fusion: many rankings fused into one.
+
+    `concordance` is Kendall's W of the methods, without and with the expert; `random_concordance` that of as many random
+    rankings: mean, and the ends of 95 %. `kept` are the layers that each rule keeps at each ratio; `no_opinion` says why
+    there is no expert.
+    """
+
+    stage: Literal["fusion"] = "fusion"
+    concordance: dict[str, Interval]
+    random_concordance: list[float] = []  # not saved before version 0.2
+    scores: dict[str, list[float]]
+    intervals: dict[str, list[tuple[float, float]]]
+    ranked: list[str]
+    agreement: list[list[float]]
+    agreement_low: list[list[float]]
+    agreement_high: list[list[float]]
+    layers_left: dict[str, int]
+    kept: dict[str, dict[str, list[int]]]
+    thirds: dict[str, list[Interval]]
+    expert: ExpertOpinions | None
+    no_opinion: str | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruthResult(Grading):
+    """Result of the stage ground_truth; `accuracy` is that of the whole model."""
+
+    stage: Literal["ground_truth"] = "ground_truth"
+    accuracy: Interval
+    provenance: Provenance
+
+    @property
+    def needs_depth(self) -> bool | None:
+        """Whether a random half of the layers costs more than a point of accuracy; None if that is within noise."""
+        loss = self.random_half_loss
+        return True if loss.low > MARGIN else False if loss.high < MARGIN else None
+
+
+class CompressionMetrics(BaseModel):
+    """A smaller model compared with the whole one on the same test reviews.
+
+    `retention` is the ratio of their accuracies, `difference` its accuracy less that of the whole model, and `p_value`
+    that of the non-inferiority test.
+    """
+
+    accuracy: Interval
+    retention: Interval
+    difference: Interval
+    p_value: float
+
+
+class Candidate(CompressionMetrics):
+    """A smaller model: by whom its layers were selected, and whether it was healed.
+
+    The linear classifier has no ratio, and a model trained from scratch has no layers of the whole model.
+    """
+
+    name: str
+    ratio: float | None
+    layers: list[int] | None
+    healed: bool
+
+
+class ExportedModel(BaseModel):
+    """An exported model: its size, the MACs of a review of so many tokens, and for each runtime bytes and metrics.
+
+    `largest_difference` is that of the logits to those of PyTorch.
+    """
+
+    ratio: float
+    folder: str
+    layers: list[int]
+    parameters: int
+    tokens: int
+    macs: int
+    bytes: dict[str, int]
+    metrics: dict[str, CompressionMetrics]
+    largest_difference: dict[str, float]
+
+
+class Latency(BaseModel):
+    """Milliseconds of a batch of so many reviews on one thread of the CPU: median and quartiles."""
+
+    ratio: float
+    runtime: str
+    batch: int
+    milliseconds: float
+    low: float
+    high: float
+    reviews_per_second: float
+
+
+class CompressionResult(BaseModel):
+    """Result of the stage compression; the models of `choice` are exported. All but `timings` is reproducible.
+
+    `trimmed_vocabulary` is the number of tokens of the trimmed vocabulary.
+    """
+
+    stage: Literal["compression"] = "compression"
+    choice: str
+    whole: Interval
+    plans: list[CompressionPlan]
+    trimmed_vocabulary: int | None = None  # not saved before version 0.2
+    candidates: list[Candidate]
+    contrasts: dict[str, dict[str, Interval]]
+    exported: list[ExportedModel]
+    timings: list[Latency]
+    provenance: Provenance
+
+    @property
+    def at_chance(self) -> list[Candidate]:
+        """Models trained from scratch whose accuracy is not shown to be above chance."""
+        return [each for each in self.candidates if each.name == FROM_SCRATCH and each.accuracy.low <= 0.5]
+
+
+class RecommenderMetrics(BaseModel):
+    """Metrics of a recommender: means over users."""
+
+    hit_rate_10: Interval
+    ndcg_10: Interval
+    mrr: Interval
+
+
+class SmallerRecommender(BaseModel):
+    """A smaller recommender; `retention` and `difference` are of NDCG@10, compared with the whole model.
+
+    A model trained from scratch has no layers of the whole model.
+    """
+
+    name: str
+    ratio: float
+    layers: list[int] | None
+    healed: bool
+    ndcg_10: Interval
+    retention: Interval
+    difference: Interval
+
+
+class RecommenderResult(LayerScoreResult):
+    """Result of the stage recommender.
+
+    `start` is the NDCG@10 on validation before training, `trials` that of the baselines with each setting;
+    `differences` are the NDCG@10 of the whole Transformer less that of each baseline, on the same test users.
+    """
+
+    stage: Literal["recommender"] = "recommender"
+    data: InteractionReport
+    model: ModelSize
+    start: float
+    history: list[dict]
+    trials: list[dict]
+    metrics: dict[str, RecommenderMetrics]
+    differences: dict[str, Interval]
+    truth: Grading
+    choice: str
+    plans: list[CompressionPlan]
+    candidates: list[SmallerRecommender]
+    contrasts: dict[str, dict[str, Interval]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedClaim(Interval):
+    """A published figure, and what a study measured: its interval is above the claim, below it, or contains it."""
+
+    claim: str
+    claimed: float
+    study: str
+    model: str
+    seeds: int
+    verdict: Literal["above", "below", "within"]
+
+
+class ComparisonResult(BaseModel):
+    """Result of the stage comparison: a row a run; a row a run and method; the agreement of seeds.
+
+    Over all seeds of a model: a row a smaller model, and the contrasts between them. Claims are compared with the
+    measurements of this run and of the recorded ones.
+    """
+
+    stage: Literal["comparison"] = "comparison"
+    rows: list[dict]
+    grades: list[dict]
+    seed_tau: dict[str, dict[str, float]]
+    compression: list[dict] = []  # none in runs that were recorded before there was a stage compression
+    contrasts: dict[str, dict[str, dict[str, Interval]]] = {}
+    claims: list[CheckedClaim] = []  # none in runs that were recorded before claims were checked
+    provenance: Provenance
