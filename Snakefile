@@ -186,6 +186,7 @@ for stage in STAGES.values():
             input:
                 needs(stage),
                 modules(stage, "compute"),
+                RECORDED if stage.name == "comparison" else [],
                 notebook=ancient(f"notebooks/{stage.name}.ipynb"),
             output:
                 outputs(stage, folder)[: 1 + stage.arrays],

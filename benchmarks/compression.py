@@ -10,8 +10,9 @@ one thread of the CPU.
 import tempfile
 from pathlib import Path
 
-from layerwise import budget, cost, export
 from layerwise.adapter import LayerwiseAdapter
+from layerwise.budget import describe_model, plan_compression
+from layerwise.export import export_model
 from layerwise.study import deployment
 from layerwise.study.config import Parameters
 from layerwise.study.data.reviews import load_reviews, prepare_reviews
@@ -24,15 +25,15 @@ prepare_reviews(parameters)
 train = load_reviews(parameters, "train")
 tokenizer, model = classifier.build_classifier(parameters, train)
 adapter = LayerwiseAdapter(model)
-whole = cost.describe_model(model, "scratch", adapter.layers)
-plan = budget.plan_compression(whole, whole, RATIO)
+whole = describe_model(model, "scratch", adapter.layers)
+plan = plan_compression(whole, whole, RATIO)
 
 with tempfile.TemporaryDirectory() as folder:
     folders = {ratio: Path(folder) / f"{ratio:g}x" for ratio in (1.0, RATIO)}
-    export.export_model(tokenizer, model, folders[1.0])
-    export.export_model(tokenizer, adapter.keep(range(plan.layers)), folders[RATIO])
-    tokens = classifier.tokenize(tokenizer, load_reviews(parameters, "test"))
-    timings = deployment.time_runtimes({ratio: (folder, tokens) for ratio, folder in folders.items()}, ROUNDS)
+    export_model(model, tokenizer, folders[1.0])
+    export_model(adapter.keep(range(plan.layers)), tokenizer, folders[RATIO])
+    token_ids = classifier.tokenize(tokenizer, load_reviews(parameters, "test"))["input_ids"]
+    timings = deployment.time_runtimes({ratio: (folder, token_ids) for ratio, folder in folders.items()}, ROUNDS)
 
 print(f"{whole.parameters:,} parameters; {plan.layers} of {whole.layers} layers are {plan.reached:.2f} times fewer")
 taken = {(timing.runtime, timing.batch, timing.ratio): timing for timing in timings}

@@ -1,4 +1,4 @@
-"""All sub-networks of a 12-layer model: with shared beginnings, beside a forward pass of each one's own layers.
+"""All sub-networks of a 12-layer model: with shared prefixes, beside a forward pass of each one's own layers.
 
     python benchmarks/subsets.py
 
@@ -27,9 +27,9 @@ MIB = 2**20
 
 
 @torch.no_grad()
-def separately(adapter: LayerwiseAdapter, batches: list[dict], kept: np.ndarray) -> np.ndarray:
-    rows = np.empty((len(kept), sum(len(batch["labels"]) for batch in batches)))
-    for found, row in zip(rows, kept, strict=True):
+def separately(adapter: LayerwiseAdapter, batches: list[dict], masks: np.ndarray) -> np.ndarray:
+    rows = np.empty((len(masks), sum(len(batch["labels"]) for batch in batches)))
+    for found, row in zip(rows, masks, strict=True):
         with adapter.bypass(set(np.flatnonzero(~row).tolist())) as model:
             logits = torch.cat([model(**inputs_of(batch)).logits for batch in batches])
         labels = torch.cat([batch["labels"] for batch in batches])
@@ -73,32 +73,32 @@ def main() -> None:
     sample = test.select(range(0, len(test), len(test) // EXAMPLES)).take(EXAMPLES)
     (batch,) = classifier.make_batches(tokenizer, classifier.tokenize(tokenizer, sample), EXAMPLES)
     halves = [{name: value[part] for name, value in batch.items()} for part in torch.arange(EXAMPLES).chunk(2)]
-    kept = subnetworks.all_masks(LAYERS)
-    drawn = np.random.default_rng(0).choice(len(kept), PAIRS, replace=False)
-    some = np.concatenate([drawn, len(kept) - 1 - drawn])  # the complements
+    masks = subnetworks.all_masks(LAYERS)
+    drawn = np.random.default_rng(0).choice(len(masks), PAIRS, replace=False)
+    some = np.concatenate([drawn, len(masks) - 1 - drawn])  # the complements
     print(f"{EXAMPLES} reviews of at most {batch['input_ids'].shape[1]} tokens, {LAYERS} layers of width {HIDDEN}")
     print(f"{torch.get_num_threads()} threads")
 
     shared, separate = [], []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        table = evaluation.evaluate(adapter, [batch], kept)
+        table = evaluation.evaluate(adapter, [batch], masks)
         shared.append(time.perf_counter() - start)
         start = time.perf_counter()
-        found = separately(adapter, halves, kept[some])
-        separate.append((time.perf_counter() - start) * len(kept) / len(some))
+        found = separately(adapter, halves, masks[some])
+        separate.append((time.perf_counter() - start) * len(masks) / len(some))
     ratio = np.median(separate) / np.median(shared)
     say = lambda times: f"{np.median(times):7.1f} s ({min(times):.1f} to {max(times):.1f})"  # noqa: E731
     error = np.abs(found - table.log_p[some]).max()
-    print(f"all sub-networks, shared beginnings: {say(shared)}")
+    print(f"all sub-networks, shared prefixes: {say(shared)}")
     print(f"a forward pass of each, scaled up:   {say(separate)}")
     print(f"ratio:                               {ratio:7.1f}, largest difference {error:.0e} nats")
 
     forward = LayerwiseForward(adapter, halves[0])
     with torch.no_grad():
         ways = {
-            "layer": lambda: forward.apply(0, forward.input_states),
-            "last": lambda: forward.apply(0, forward.input_states, for_head=True),
+            "layer": lambda: forward.apply_layer(0, forward.input_states),
+            "last": lambda: forward.apply_layer(0, forward.input_states, for_head=True),
             "head": lambda: forward.run_from(forward.input_states),
         }
         times = {name: [] for name in ways}
@@ -118,7 +118,7 @@ def main() -> None:
     with torch.no_grad(), PeakMemory() as once:
         model(**inputs_of(batch))
     with PeakMemory() as tree:
-        evaluation.evaluate(adapter, [batch], kept)
+        evaluation.evaluate(adapter, [batch], masks)
     result = table.log_p.nbytes + table.values.nbytes
     print(f"peak of tensors: one forward pass {once.peak / MIB:.1f} MiB, the table {tree.peak / MIB:.1f} MiB,")
     print(f"its values {result / MIB:.1f} MiB; without those {(tree.peak - result) / once.peak:.2f} forward passes")

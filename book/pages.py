@@ -4,8 +4,9 @@
     python book/pages.py select render notebooks/fusion.ipynb PART.ipynb
     python book/pages.py merge notebooks/fusion.ipynb EXECUTED.ipynb ... PAGE.ipynb
 
-Cells with the tag `render` draw figures and tables from saved results; cells with the tag `setup` belong to both parts;
-all others compute. So a change of a figure renders a page again and computes nothing, and a change of prose runs nothing.
+Cells with the tag `render` draw figures and tables from saved results; cells with the tag `setup` belong to both
+parts; all others compute. So a change of a figure renders a page again and computes nothing, and a change of prose
+runs nothing.
 """
 
 import sys

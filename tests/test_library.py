@@ -1,4 +1,4 @@
-"""The library as its users see it: examples in docstrings and on its page run, and the core needs nothing of the book."""
+"""The library as its users see it: the examples in its docstrings and on its page run."""
 
 import doctest
 import subprocess

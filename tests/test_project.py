@@ -129,12 +129,17 @@ def test_a_method_without_its_package_names_the_extra_to_install(method, package
         _ = METHODS[method].function
 
 
-def test_an_export_without_onnx_names_the_extra_to_install_and_leaves_no_folder(monkeypatch, tmp_path):
+def test_without_the_packages_of_onnx_an_export_names_their_extra_and_a_folder_for_pytorch_is_written(
+    monkeypatch, tmp_path
+):
     hide(monkeypatch, "onnxruntime")
     model, tokenizer, *_ = tiny_classifier()
-    with pytest.raises(InputError, match=r"needs the package onnxruntime\S*: pip install layerwise\[export\]$"):
-        export_model(model, tokenizer, tmp_path / "smaller")
-    assert not list(tmp_path.iterdir())
+    folder = tmp_path / "smaller"
+    with pytest.raises(InputError, match=r"needs the package onnxruntime\S*: pip install layerwise\[export\]"):
+        export_model(model, tokenizer, folder)
+    assert not folder.exists()
+    export_model(model, tokenizer, folder, onnx=False)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in folder.iterdir()}
 
 
 def test_the_workflow_starts_without_waiting_for_torch():

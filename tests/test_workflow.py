@@ -24,23 +24,28 @@ from transformers import AutoModelForSequenceClassification
 
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.importance import METHODS
-from layerwise.ranking import RULES
+from layerwise.ranking import FUSION_RULES
 from layerwise.study.data import assets
+from layerwise.study.stages import STAGES
 
 RUN = Path("runs/smoke/scratch/seed0")
-STAGES = [
-    "training",
-    "core_importance",
-    "advanced_importance",
-    "fusion",
-    "ground_truth",
-    "compression",
+OF_A_RUN = [stage.name for stage in STAGES.values() if not stage.shared]
+SHARED = [stage.name for stage in STAGES.values() if stage.shared]
+RESULTS = [
+    *(RUN / f"{name}.json" for name in OF_A_RUN),
+    *(Path(f"runs/smoke/{name}.json") for name in SHARED if STAGES[name].computes),
 ]
-ONCE = ["language_model", "recommender", "comparison"]
-END = {"comparison", "main_figure", "page", "book"}
-LATER = {"advanced_importance", "fusion", "ground_truth", "compression", *END}
-RESULTS = [*(RUN / f"{stage}.json" for stage in STAGES), *(Path(f"runs/smoke/{stage}.json") for stage in ONCE)]
-EXECUTED = [*(file.with_suffix(".ipynb") for file in RESULTS), Path("runs/smoke/recorded_runs.ipynb")]
+EXECUTED = [file.with_suffix(".ipynb") for file in RESULTS] + [Path("runs/smoke/recorded_runs.ipynb")]
+BOOK = {"main_figure", "page", "book"}
+
+
+def with_pages(*stages: str) -> set[str]:
+    """The rules that compute these stages and the comparison, and those that render and publish their pages."""
+    computed = {*stages, "comparison"}
+    return computed | {f"render_{name}" for name in computed} | BOOK
+
+
+AFTER_CORE = ("advanced_importance", "fusion", "ground_truth", "compression")
 
 
 def timeless(file: Path) -> str:
@@ -62,9 +67,9 @@ def planned(folder: Path, *params: str) -> set[str]:
     }
 
 
-def test_each_stage_leaves_its_numbers_under_stable_keys(project):
+def test_each_stage_saves_its_numbers_under_stable_keys(project):
     read = (json.loads((project / file).read_text()) for file in RESULTS)
-    training, core, advanced, fusion, truth, compression, llama, recommender, comparison = read
+    training, core, advanced, fusion, truth, compression, language_model, recommender, comparison = read
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
     assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
@@ -74,16 +79,17 @@ def test_each_stage_leaves_its_numbers_under_stable_keys(project):
             for value, (low, high) in zip(scores, result["intervals"][method], strict=True):
                 assert low <= value <= high
     assert truth["complete"] and truth["subsets"] == 16
-    assert truth["grades"].keys() == METHODS.keys() | RULES.keys() | {"first", "last", "even", "random"}
-    assert fusion["scores"].keys() == fusion["kept"].keys() == RULES.keys()
+    assert truth["grades"].keys() == METHODS.keys() | FUSION_RULES.keys() | {"first", "last", "even", "random"}
+    assert fusion["scores"].keys() == fusion["kept"].keys() == FUSION_RULES.keys()
     assert fusion["expert"] is None and fusion["no_opinion"].startswith("No expert was asked: set OPENAI_API_KEY")
-    assert llama["layers_left"]["2.5"] == 0  # its words alone are more than that
-    assert {way["ratio"] for way in llama["pruned"]} == {1.35} and len(llama["block_influence"]) == 12
+    assert language_model["layers_left"]["2.5"] == 0  # its words alone are more than that
+    assert {each["ratio"] for each in language_model["pruned"]} == {1.35}
+    assert len(language_model["block_influence"]) == 12
     for grades in truth["grades"].values():
         assert list(grades) == ["1", "2", "3"]
         assert all({"layers", "value", "regret", "percentile"} <= set(grade) for grade in grades.values())
     names = {(row["name"], row["ratio"], row["healed"]) for row in compression["candidates"]}
-    everyone = METHODS.keys() | RULES.keys() | {"first", "last", "even", "greedy", "best_subset", "random_5"}
+    everyone = METHODS.keys() | FUSION_RULES.keys() | {"first", "last", "even", "greedy", "best_subset", "random_5"}
     assert {(name, ratio, False) for name in everyone for ratio in (1.35, 2.5)} <= names
     assert {name for name, _, healed in names if healed} == {"best_subset", "first"}
     for row in compression["candidates"]:
@@ -115,7 +121,7 @@ def test_every_hidden_solution_was_run_and_shows_something(project):
                 assert cell.outputs and not [o for o in cell.outputs if o.output_type == "error"], cell.source
 
 
-def test_the_report_is_left_as_markdown_with_its_figures_beside_it(project):
+def test_the_report_is_written_as_markdown_with_its_figures_beside_it(project):
     report = (project / "runs/smoke/comparison.md").read_text()
     figures = re.findall(r"!\[.*?\]\((.*?)\)", report)
     assert len(figures) >= 4 and all((project / "runs/smoke" / figure).is_file() for figure in figures)
@@ -136,7 +142,9 @@ def test_no_output_names_a_folder_of_the_machine_or_keeps_a_progress_bar(project
             assert not any(output.get("name") == "stderr" for output in cell.get("outputs", []))
 
 
-@pytest.mark.parametrize("notebooks", [EXECUTED[: len(STAGES)], EXECUTED[len(STAGES) :]], ids=["of_a_run", "of_all"])
+@pytest.mark.parametrize(
+    "notebooks", [EXECUTED[: len(OF_A_RUN)], EXECUTED[len(OF_A_RUN) :]], ids=["of_a_run", "of_all"]
+)
 def test_the_executed_notebooks_give_the_same_outputs_and_results_when_run_again(project, tmp_path, notebooks):
     again = shutil.copytree(project, tmp_path / "project")  # running them writes their results again
     shutil.rmtree(again / RUN / "export")  # but for what left the book, which nothing overwrites
@@ -171,21 +179,21 @@ print(json.dumps({name: float(np.mean(found.argmax(1) == rows["label"])) for nam
 
 
 @pytest.mark.parametrize("ratio", ["1x", "2.5x"])
-def test_what_was_exported_has_the_recorded_accuracy_in_a_process_that_knows_nothing_of_the_project(project, ratio):
+def test_what_was_exported_has_the_recorded_accuracy_in_a_process_without_the_project(project, ratio):
     exported = json.loads((project / RUN / "compression.json").read_text())["exported"]
-    judged = next(each["judged"] for each in exported if each["folder"] == ratio)
+    metrics = next(each["metrics"] for each in exported if each["folder"] == ratio)
     folder, reviews = project / RUN / "export" / ratio, project / "runs/smoke/reviews/test.parquet"
     done = run(folder, sys.executable, "-c", ELSEWHERE, str(folder), str(reviews))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for runtime in ("pytorch", "onnx"):
-        assert found[runtime] == pytest.approx(judged[runtime]["accuracy"]["value"], abs=1e-9), runtime
+        assert found[runtime] == pytest.approx(metrics[runtime]["accuracy"]["value"], abs=1e-9), runtime
     # in 8 bits activations are rounded batch by batch, so that other batches round otherwise
-    assert found["onnx_int8"] == pytest.approx(judged["onnx_int8"]["accuracy"]["value"], abs=0.03)
-    assert f"{judged['pytorch']['accuracy']['value']:.1%}" in (folder / "README.md").read_text()
+    assert found["onnx_int8"] == pytest.approx(metrics["onnx_int8"]["accuracy"]["value"], abs=0.03)
+    assert f"{metrics['pytorch']['accuracy']['value']:.1%}" in (folder / "README.md").read_text()
 
 
-def test_a_model_that_left_the_book_is_not_overwritten(project, tmp_path):
+def test_an_exported_model_is_not_overwritten(project, tmp_path):
     again = shutil.copytree(project, tmp_path / "project")
     before = {file: file.stat().st_mtime_ns for file in (again / RUN / "export").rglob("*")}
     words = ["papermill", "notebooks/compression.ipynb", "out.ipynb", "--no-progress-bar", "-p", "profile", "smoke"]
@@ -213,7 +221,7 @@ def test_no_output_holds_the_text_of_a_review(project):
         assert not [text for text in long if text in content], file
 
 
-def test_an_expert_who_fails_leaves_the_rest_whole_and_one_who_answers_is_graded(project, tmp_path, monkeypatch):
+def test_an_expert_that_fails_changes_nothing_else_and_one_that_answers_is_graded(project, tmp_path, monkeypatch):
     again = shutil.copytree(project, tmp_path / "project")
     alone = json.loads((project / RUN / "fusion.json").read_text())
     server = Server((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}))
@@ -249,7 +257,7 @@ def test_an_expert_who_fails_leaves_the_rest_whole_and_one_who_answers_is_graded
     server.script[:] = [(200, completion(reply([2, 1, 4, 3]))), (200, completion(reply([1, 2, 3, 4])))]
     result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
     assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]] and "was asked 3 times" in page
-    assert result["scores"].keys() == {*RULES, *(f"{rule}_with_expert" for rule in RULES)}
+    assert result["scores"].keys() == {*FUSION_RULES, *(f"{rule}_with_expert" for rule in FUSION_RULES)}
     truth, page = execute("ground_truth")
     assert truth["grades"]["expert"]["1"]["layers"] == [0] and "tau of the expert's ranking" in page
 
@@ -263,56 +271,78 @@ def test_a_second_call_has_nothing_to_do(project):
     assert planned(project) == set()
 
 
-def test_changed_code_runs_its_notebook_again_and_what_follows_it_and_changed_prose_runs_nothing(project):
+def test_changed_code_of_a_notebook_computes_its_stage_again_and_later_ones_and_changed_prose_runs_nothing(project):
     changed = project / "notebooks" / "core_importance.ipynb"
     before = changed.read_text()
     try:
-        changed.write_text(before.replace("import numpy as np", "import numpy"))
-        assert planned(project) == {"core_importance", *LATER}
-        changed.write_text(before.replace("Three scores, three questions", "Three questions, three scores"))
+        changed.write_text(before.replace("from layerwise.adapter import", "from layerwise.adapter  import"))
+        assert planned(project) == with_pages("core_importance", *AFTER_CORE)
+        changed.write_text(before.replace("# Core importance", "# The core of importance", 1))
         assert planned(project) == {"page", "book"}
     finally:
         changed.write_text(before)
 
 
-def test_a_changed_recorded_run_is_shown_anew_and_nothing_else_runs(project):
-    file = project / "results/movielens/recommender.json"
+def test_a_changed_colour_of_a_figure_renders_the_pages_again_and_computes_nothing(project):
+    figures = project / "lib/layerwise/report/figures.py"
+    stat, before = figures.stat(), figures.read_text()
+    try:
+        figures.write_text(before.replace('"colorblind"', '"deep"'))
+        assert planned(project) == {f"render_{name}" for name in STAGES} | BOOK
+    finally:
+        figures.write_text(before)
+        os.utime(figures, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_changed_method_is_scored_again_and_trains_no_model_again(project):
+    method = project / "lib/layerwise/importance/patching.py"
+    stat, before = method.stat(), method.read_text()
+    try:
+        method.write_text(before + "\n")
+        assert planned(project) == with_pages("core_importance", "recommender", *AFTER_CORE)
+    finally:
+        method.write_text(before)
+        os.utime(method, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_changed_recorded_run_is_shown_and_only_the_comparison_is_computed_again(project):
+    file = next((project / "results/movielens").glob("*recommender.json"))
     before = file.read_text()
     try:
         file.write_text(before + "\n")
-        assert planned(project) == {"reference", *END}
+        assert planned(project) == with_pages() | {"render_recorded_runs"}
     finally:
         file.write_text(before)
 
 
 def test_a_page_has_the_prose_of_now_and_the_outputs_of_the_last_run(project):
-    told, ran, page = (project / name / "ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
-    changed = told.with_name("changed.ipynb")
-    changed.write_text(told.read_text().replace("# ", "# Anew: ", 1))
-    assert run(project, sys.executable, "book/page.py", str(changed), str(ran), "page.ipynb").returncode == 0
-    anew, before, executed = (nbformat.read(file, as_version=4).cells for file in (project / "page.ipynb", page, ran))
-    assert anew[0].source == before[0].source.replace("# ", "# Anew: ", 1) and anew[1:] == before[1:]
-    assert [cell.get("outputs") for cell in anew] == [cell.get("outputs") for cell in executed]
+    source, ran, page = (project / name / "ground_truth.ipynb" for name in ("notebooks", str(RUN), "book/stages"))
+    changed = source.with_name("changed.ipynb")
+    merge = (sys.executable, "book/pages.py", "merge", str(changed), str(ran), "page.ipynb")
+    changed.write_text(source.read_text().replace("# ", "# Again: ", 1))
+    assert run(project, *merge).returncode == 0
+    again, before, executed = (nbformat.read(file, as_version=4).cells for file in (project / "page.ipynb", page, ran))
+    assert again[0].source == before[0].source.replace("# ", "# Again: ", 1) and again[1:] == before[1:]
+    assert [cell.get("outputs") for cell in again] == [cell.get("outputs") for cell in executed]
 
-    changed.write_text(told.read_text().replace("import numpy as np", "import numpy", 1))
-    refused = run(project, sys.executable, "book/page.py", str(changed), str(ran), "page.ipynb")
+    changed.write_text(source.read_text().replace("import numpy as np", "import numpy", 1))
+    refused = run(project, *merge)
     assert "has changed since" in refused.stderr and refused.returncode != 0
     changed.unlink()
 
 
 def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
-    assert planned(project, "bootstrap_samples=300") == {
-        *("training", "core_importance", "language_model", "recommender"),
-        *LATER,
-    }
-    assert planned(project, "analysis_reviews=20") == {"core_importance", *LATER}
-    assert planned(project, "selection_reviews=20") == {"ground_truth", "compression", *END}
-    assert planned(project, "heal_epochs=2") == {"compression", *END}
-    assert planned(project, "recommender_epochs=1") == {"recommender", *END}
-    assert planned(project, "expert_model=gpt-4o") == LATER - {"advanced_importance"}
+    assert planned(project, "bootstrap_samples=300") == with_pages(
+        "training", "core_importance", "language_model", "recommender", *AFTER_CORE
+    )
+    assert planned(project, "analysis_reviews=20") == with_pages("core_importance", *AFTER_CORE)
+    assert planned(project, "selection_reviews=20") == with_pages("ground_truth", "compression")
+    assert planned(project, "heal_epochs=2") == with_pages("compression")
+    assert planned(project, "recommender_epochs=1") == with_pages("recommender")
+    assert planned(project, "expert_model=gpt-4o") == with_pages("fusion", "ground_truth", "compression")
 
 
-def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path):
+def test_a_killed_run_resumes_to_the_same_results(project, tmp_path):
     again = copy_project(tmp_path)
     words = command("--quiet=all", str(RESULTS[1]), *settings())
     process = subprocess.Popen(words, cwd=again, env=ENVIRONMENT, start_new_session=True)
@@ -338,8 +368,8 @@ def test_a_killed_run_goes_on_where_it_was_to_the_same_results(project, tmp_path
     [
         ("hiden_size=3", "InputError: unknown parameter 'hiden_size', did you mean 'hidden_size'?"),
         ("source=nowhere.csv", "InputError: there is no file 'nowhere.csv'; source is embedded, hub, or"),
-        ("warm_up=tests/nbval.cfg", "InputError: cannot tell what nbval.cfg is: its name should end in"),
-        ("warm_up=nowhere.csv", "InputError: there is no file 'nowhere.csv'; warm_up is null, or a .parquet, .csv or"),
+        ("pretraining_texts=tests/nbval.cfg", "InputError: cannot tell what nbval.cfg is: its name should end in"),
+        ("pretraining_texts=nowhere.csv", "InputError: there is no file 'nowhere.csv'; pretraining_texts is null, or"),
         ("source=tests/conftest.py", "InputError: cannot tell what conftest.py is"),
         ("ratios=[0.5]", "InputError: parameter 'ratios.0': input should be greater than 1, not 0.5"),
         ("interactions=nowhere.csv", "InputError: there is no file 'nowhere.csv'; interactions is movielens, hub, or"),
@@ -377,13 +407,12 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
     asked = re.search(r'make book PARAMS="(source=reviews.csv [^"]+text_column=[^"]+)"', chapter)[1].replace("\\\n", "")
     target = re.search(r"-- (runs/quick/\S+compression.json)", chapter)[1].replace("quick", "smoke")
     pd.read_csv(again / "reviews.csv", sep=";")[["shop", "review_body"]].to_csv(again / "texts.csv")  # nobody rated
-    done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null", "warm_up=texts.csv")))
+    done = run(again, *command("--quiet=all", target, *settings(asked, "reviews=null", "pretraining_texts=texts.csv")))
     assert done.returncode == 0, done.stderr
     trained = json.loads((again / target).with_name("training.json").read_text())
     splits = {name: split["reviews"] for name, split in trained["data"]["splits"].items()}
-    assert (
-        trained["warm_up"]["texts"] == splits["train"] and trained["provenance"]["parameters"]["warm_up"] == "texts.csv"
-    )
+    assert trained["pretraining"]["texts"] == splits["train"]
+    assert trained["provenance"]["parameters"]["pretraining_texts"] == "texts.csv"
     found = json.loads((again / target).read_text())
     quality = json.loads((again / "runs/smoke/reviews/quality.json").read_text())
     assert quality["ratings"].keys() == {"bad", "good"} and quality["products"] > 10
@@ -397,10 +426,10 @@ def test_the_chapter_on_one_s_own_data_leads_from_a_csv_to_a_compressed_model_as
     assert (again / "runs/smoke/scratch/seed0/export/2.5x/onnx/model_int8.onnx").is_file()
 
 
-def test_a_changed_source_trains_anew(project):
+def test_a_changed_source_trains_again(project):
     make_reviews().to_csv(project / "mine.csv")
     assert planned(project, "source=mine.csv", "reviews=null") >= {"training", "core_importance", "book"}
-    assert planned(project, "warm_up=mine.csv") == {"training", "core_importance", *LATER}
+    assert planned(project, "pretraining_texts=mine.csv") == with_pages("training", "core_importance", *AFTER_CORE)
 
 
 def test_a_runs_folder_that_cannot_be_written_is_named(project):

@@ -23,7 +23,7 @@ Runtime = Callable[[Batch], np.ndarray]  # from a batch to logits (examples, cla
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raise an InputError if the folder exists: to be called before any work is done, because nothing is overwritten."""
+    """Raise an InputError if the folder exists. To be called before any work is done: nothing is overwritten."""
     if folder.exists():
         raise InputError(f"the folder {folder.name} exists in {folder.parent}: move it away, it is not overwritten")
 

@@ -102,7 +102,7 @@ def bootstrap_scores(scores: Mapping[str, np.ndarray], samples: int, seed: int) 
 
 
 def estimate(distribution: np.ndarray, n: int) -> Interval:
-    """An estimate and its percentile interval from (R,): the first entry is from all n examples, the others resampled."""
+    """An estimate and its percentile interval from (R,): the first entry is from all n examples, others resampled."""
     low, high = percentile_intervals(distribution)
     return Interval(value=float(distribution[0]), low=low, high=high, n=n)
 

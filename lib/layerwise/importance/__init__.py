@@ -1,4 +1,4 @@
-"""Importance methods, all of one shape: `method(adapter, batches) -> scores (examples, layers)`, larger is more important.
+"""Importance methods of one shape: `method(adapter, batches) -> scores (examples, layers)`, larger is more important.
 
 The registry imports a method only when it is used, so that its names can be read without PyTorch.
 """

@@ -11,9 +11,9 @@ from layerwise.subnetworks import SubnetworkTable, leave_one_out, masks_without_
 
 
 def ablation(adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> np.ndarray:
-    """Drop of the log-probability of the true label when the layer is bypassed; negative if the model is better without.
+    """Drop of the true label's log-probability when the layer is bypassed; negative if the model is better without.
 
-    A bypassed layer passes its input on. Setting its weights to zero instead would, in a post-norm model, erase the input.
+    A bypassed layer passes its input on. Setting its weights to zero would erase that input in a post-norm model.
 
     Returns:
         Array (examples, layers), in nats.
@@ -30,7 +30,7 @@ def evaluate_without_each_layer(adapter: LayerwiseAdapter, batches: Sequence[Bat
 
 
 def accuracy_drop(table: SubnetworkTable) -> np.ndarray:
-    """Change of each prediction by ablation: 1 where only the whole model is correct, -1 where only the bypassed one is.
+    """Change of each prediction: 1 where only the whole model is correct, -1 where only the bypassed one is.
 
     Args:
         table: of `evaluate_without_each_layer`.

@@ -13,8 +13,8 @@ def conductance(adapter: LayerwiseAdapter, batches: Sequence[Batch], steps: int 
     """Conductance of the layer's update (output less input) for the margin of the predicted class.
 
     Along the straight path from the mean word embedding to the example's own embeddings, it sums the gradient of the
-    margin with respect to the update, times the change of the update. (For the whole output of a layer, the sum would be
-    the same for every layer, because all of the margin flows through each output.)
+    margin with respect to the update, times the change of the update. (For the whole output of a layer, the sum would
+    be the same for every layer, because all of the margin flows through each output.)
 
     Args:
         steps: of the path.
@@ -28,7 +28,7 @@ def conductance(adapter: LayerwiseAdapter, batches: Sequence[Batch], steps: int 
 
 
 def path_points(steps: int) -> np.ndarray:
-    """Points of the path (steps + 1,) from 0 to 1; closer together near the mean embedding, where the path bends most."""
+    """Points of the path (steps + 1,) from 0 to 1; closer together near the mean embedding, where it bends most."""
     return np.linspace(0, 1, steps + 1) ** 2
 
 
@@ -44,7 +44,7 @@ def conductance_along_path(
 
     Returns:
         Scores (examples, layers); the change of the margin along the path (examples,); and the convergence delta
-        (examples,): the conductance of the last layer's whole output, less that change. It goes to zero with more points.
+        (examples,): the conductance of the last layer's whole output, less that change; zero with enough points.
     """
     with torch.no_grad():
         forward = LayerwiseForward(adapter, batch)

@@ -1,4 +1,4 @@
-"""Influence: two cheap estimates of what leaving a layer out would do, one from gradients and one from hidden states."""
+"""Influence: cheap estimates of what leaving a layer out would do, from gradients and from hidden states."""
 
 from collections.abc import Sequence
 

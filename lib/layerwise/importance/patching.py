@@ -63,7 +63,7 @@ def _pad(examples: list[Batch]) -> Batch:
 
 
 def _match_tokens(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """For each token of the own attention masks (examples, tokens), the place of the matching token in the other text."""
+    """For each token of the own attention masks (examples, tokens), the place of its match in the other text."""
     places = torch.zeros_like(own)
     for row, (mine, theirs) in enumerate(zip(own.bool(), other.bool(), strict=True)):
         real = theirs.nonzero()[:, 0]

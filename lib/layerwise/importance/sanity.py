@@ -53,8 +53,8 @@ def sanity_check(
     """Check a method by its mean scores of the model, of its copy with planted layers, and of the untrained model.
 
     Returns:
-        `zero`: the planted layers score zero; `last`: no other score is nearer to zero; `untrained_tau`: Kendall's tau of
-        the rankings with and without training.
+        `zero`: the planted layers score zero; `last`: no other score is nearer to zero; `untrained_tau`: Kendall's tau
+        of the rankings with and without training.
     """
     size = np.abs(planted_scores)
     others = np.delete(size, planted)

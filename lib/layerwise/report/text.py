@@ -76,9 +76,9 @@ def describe_difference_over_seeds(differences: list[Interval], first: str, seco
     mean = combine_seeds(differences)
     beats, loses = sum(each.low > 0 for each in differences), sum(each.high < 0 for each in differences)
     return (
-        f"With a 95 % interval that excludes zero, {first} beats {second} in {beats or 'none'} of {len(differences)} seeds "
-        f"and loses to it in {loses or 'none'}. The mean difference is {100 * mean.value:+.1f} points; the intervals reach "
-        f"from {100 * mean.low:+.1f} to {100 * mean.high:+.1f}."
+        f"With a 95 % interval that excludes zero, {first} beats {second} in {beats or 'none'} of {len(differences)} "
+        f"seeds and loses to it in {loses or 'none'}. The mean difference is {100 * mean.value:+.1f} points; the "
+        f"intervals reach from {100 * mean.low:+.1f} to {100 * mean.high:+.1f}."
     )
 
 

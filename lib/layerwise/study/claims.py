@@ -1,7 +1,7 @@
 """Published figures, and how each one is measured here.
 
-The figures are those of Wang (2025), "Comprehensive Layerwise Importance Analysis for Transformer Compression". They are
-compared with measurements, and never printed as measurements.
+The figures are those of Wang (2025), "Comprehensive Layerwise Importance Analysis for Transformer Compression". They
+are compared with measurements, and never printed as measurements.
 """
 
 from collections.abc import Callable

@@ -293,10 +293,10 @@ class Parameters(BaseModel):
     def from_notebook(cls, namespace: dict) -> "Parameters":
         """Parameters from the globals of a notebook that has so far run nothing but its parameters cell.
 
-        papermill adds any name it is given, so a misspelt parameter arrives here as one more variable. Progress bars and
-        notices of libraries are turned off, because the outputs of a notebook are a page.
+        papermill adds any name it is given, so a misspelt parameter arrives here as one more variable. Progress bars
+        and notices of libraries are turned off, because the outputs of a notebook are a page.
         """
-        _silence_libraries()
+        silence_libraries()
         plain = (str, int, float, bool, list, dict, type(None))
         ours = {k: v for k, v in namespace.items() if not k.startswith("_") and isinstance(v, plain)}
         return cls.check({k: v for k, v in ours.items() if k not in {"In", "Out"}})
@@ -325,6 +325,7 @@ def load_profile(name: str, overrides: str = "") -> tuple[Parameters, list[Param
     Raises:
         InputError: there is no such profile, or a parameter has a wrong name or value.
     """
+    silence_libraries()
     file = project_path("profiles") / f"{name}.yml"
     if not file.is_file():
         known = ", ".join(sorted(f.stem for f in file.parent.glob("*.yml")))
@@ -395,18 +396,19 @@ def _assignment(word: str) -> tuple[str, object]:
 def _sentence(error: ValidationError) -> str:
     parts = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             close = get_close_matches(name, Parameters.model_fields, n=1)
             parts.append(f"unknown parameter {name!r}" + (f", did you mean {close[0]!r}?" if close else ""))
         elif name:
-            parts.append(f"parameter {name!r}: {problem['msg'].lower()}, not {problem['input']!r}")
+            parts.append(f"parameter {name!r}: {message.lower()}, not {problem['input']!r}")
         else:
-            parts.append(problem["msg"].removeprefix("Value error, "))
+            parts.append(message)
     return "; ".join(parts)
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
+    """Turn off progress bars and notices of libraries that are imported from now on."""
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -151,9 +151,9 @@ class ExpertOpinions(BaseModel):
 class FusionResult(BaseModel):
     """Result of the stage fusion: many rankings fused into one.
 
-    `concordance` is Kendall's W of the methods, without and with the expert; `random_concordance` that of as many random
-    rankings: mean, and the ends of 95 %. `kept` are the layers that each rule keeps at each ratio; `no_opinion` says why
-    there is no expert.
+    `concordance` is Kendall's W of the methods, without and with the expert; `random_concordance` that of as many
+    random rankings: mean, and the ends of 95 %. `kept` are the layers that each rule keeps at each ratio; `no_opinion`
+    says why there is no expert.
     """
 
     stage: Literal["fusion"] = "fusion"

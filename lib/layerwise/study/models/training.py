@@ -1,4 +1,4 @@
-"""Training through `transformers.Trainer`: checkpoints, resume, early stopping, and the gradient norms of the layers."""
+"""Training through `transformers.Trainer`: checkpoints, resume, early stopping, gradient norms of the layers."""
 
 import json
 import math
@@ -319,7 +319,7 @@ class GradientNorms(TrainerCallback):
 
 
 class LayerDrop(TrainerCallback):
-    """Leaves each layer out of a step with this probability, so that the others learn to do without it (Fan et al., 2020).
+    """Leaves each layer out of a step with this probability, so the others learn to do without it (Fan et al., 2020).
 
     In evaluation, no layer is left out.
     """
