@@ -23,7 +23,7 @@ sys.path.insert(0, "book")
 from pages import select
 
 from layerwise.errors import InputError
-from layerwise.study.config import load_profile
+from layerwise.study.profiles import load_profile
 from layerwise.study.data.interactions import prepare_interactions
 from layerwise.study.data.reviews import prepare_reviews, prepare_unlabelled
 from layerwise.study.stages import STAGES
@@ -64,8 +64,8 @@ wildcard_constraints:
 
 
 def run_of(wildcards):
-    """The parameters of the run of a model and a seed, or those of all runs."""
-    return next((run for run in RUNS if (run.model_name, str(run.seed)) == (*wildcards,)), SHARED)
+    """The parameters of the run of a model and a seed; those of the stages that all runs share have no wildcards."""
+    return next(run for run in RUNS if (run.model_name, str(run.seed)) == (*wildcards,)) if [*wildcards] else SHARED
 
 
 def parameters(stage):
@@ -112,8 +112,8 @@ def outputs(stage, folder):
     return [*files, *(f"{folder}/{name}" for name in stage.folders)] if stage.computes else []
 
 
-def needs(stage):
-    """The results that a stage reads: of the same run, or of all runs where it is shared."""
+def needs(stage, part):
+    """The results that a part of a stage reads: of the same run, or of all runs where it is shared."""
 
     def of_run(wildcards):
         run = run_of(wildcards)
@@ -121,7 +121,7 @@ def needs(stage):
         files = [f"{ROOT}/{stage.data}"] if stage.data else []
         if stage.name == "training" and run.pretraining_texts:
             files.append(f"{folders[0]}/unlabelled/quality.json")
-        for name in stage.needs:
+        for name in stage.needs + stage.shows * (part == "render"):
             for folder in [ROOT] if STAGES[name].shared else folders:
                 files += outputs(STAGES[name], folder)
         return files
@@ -163,10 +163,11 @@ rule book:
 rule page:
     """A chapter is a stage of the first model and seed, or one that is shared by all."""
     input:
-        "notebooks/{page}.ipynb",
-        lambda wildcards: f"{ROOT if STAGES[wildcards.page].shared else FIRST}/{wildcards.page}.ipynb",
+        notebook="notebooks/{page}.ipynb",
+        executed=lambda wildcards: f"{ROOT if STAGES[wildcards.page].shared else FIRST}/{wildcards.page}.ipynb",
+        tool="book/pages.py",
     output: "book/stages/{page}.ipynb"
-    shell: "python book/pages.py merge {input} {output}"
+    shell: "python book/pages.py merge {input.notebook} {input.executed} {output}"
 
 
 rule main_figure:
@@ -184,7 +185,7 @@ for stage in STAGES.values():
         rule:
             name: stage.name
             input:
-                needs(stage),
+                needs(stage, "compute"),
                 modules(stage, "compute"),
                 RECORDED if stage.name == "comparison" else [],
                 notebook=ancient(f"notebooks/{stage.name}.ipynb"),
@@ -205,7 +206,8 @@ for stage in STAGES.values():
     rule:
         name: f"render_{stage.name}"
         input:
-            needs(stage),
+            "book/pages.py",
+            needs(stage, "render"),
             outputs(stage, folder),
             modules(stage, "render"),
             RECORDED if stage.name in ("comparison", "recorded_runs") else [],

@@ -1,6 +1,6 @@
 """All sub-networks of a 12-layer model: with shared prefixes, beside a forward pass of each one's own layers.
 
-    python benchmarks/subsets.py
+    python benchmarks/subnetworks.py
 
 Trains nothing, as the time does not depend on the weights. Both ways run in turn on the same model and reviews, in the
 same two halves of the batch, because half a batch is faster by itself, its states being nearer to the processor; the

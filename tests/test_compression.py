@@ -18,8 +18,9 @@ from layerwise.importance import METHODS
 from layerwise.ranking import FUSION_RULES
 from layerwise.study import compression, schemas
 from layerwise.study.compression import ModelVariant
-from layerwise.study.config import SELECTIONS, Parameters
+from layerwise.study.config import Parameters
 from layerwise.study.models import training
+from layerwise.study.profiles import SELECTIONS
 from layerwise.subnetworks import all_masks
 from layerwise.vocabulary import trim_vocabulary
 
@@ -110,7 +111,7 @@ def learn(kind: str, special_first: bool) -> PreTrainedTokenizerFast:
 def test_a_trimmed_vocabulary_cuts_and_classifies_the_texts_as_before(kind, architecture, special_first):
     tokenizer = learn(kind, special_first)
     model = make_model(architecture, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    smaller, trimmed = trim_vocabulary(tokenizer, model, tokenizer(SEEN)["input_ids"])
+    trimmed, smaller = trim_vocabulary(model, tokenizer, tokenizer(SEEN)["input_ids"])
     assert len(smaller) == trimmed.config.vocab_size < len(tokenizer)
     lost = (len(tokenizer) - len(smaller)) * model.get_input_embeddings().embedding_dim
     assert trimmed.num_parameters() == model.num_parameters() - lost
@@ -152,8 +153,8 @@ def test_a_trimmed_model_is_healed_and_trained_from_scratch_with_its_own_tokens(
     ]
     parameters = Parameters(runs=str(tmp_path), heal_epochs=1, batch_size=4, learning_rate=1e-3)
     masks = {"first": np.tri(5, 4, -1, dtype=bool)}
-    values, models = compression.heal_candidates(plans, variants, masks, parameters, "sha256")
-    values |= compression.train_shallow_models(plans, variants, parameters, "sha256")
+    values, models = compression.heal_candidates(plans, variants, masks, parameters)
+    values |= compression.train_shallow_models(plans, variants, parameters)
     assert {key: len(each) for key, each in values.items()} == {
         (ratio, name, name == "first"): 2 for ratio in (2.0, 3.0, 4.0) for name in ("first", schemas.FROM_SCRATCH)
     }

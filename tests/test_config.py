@@ -4,7 +4,8 @@ from conftest import ROOT
 from papermill import inspect_notebook
 
 from layerwise.errors import InputError
-from layerwise.study.config import Parameters, load_profile
+from layerwise.study.config import Parameters
+from layerwise.study.profiles import load_profile
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

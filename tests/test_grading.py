@@ -162,5 +162,10 @@ def test_the_public_grade_takes_means_or_scores_of_each_example_and_names_a_wron
     counts = statistics.bootstrap_counts(30, 100, 0)
     means = statistics.bootstrap_scores({"mine": per_example}, 100, 0)
     assert found.grades["mine"] == grading.grade_methods(table, means, counts).grades["mine"]
+    two = grading.grade({"one": np.arange(4), "other": np.arange(4)[::-1]}, table, samples=100)
+    assert two.agreement[0][1] == two.agreement_low[0][1] == -1
+    for wrong, complaint in (({}, "no scores"), ({"mine": [1, 2, np.nan, 3]}, "'mine' has scores that are not finite")):
+        with pytest.raises(InputError, match=complaint):
+            grading.grade(wrong, table)
     with pytest.raises(InputError, match=r"'mine' has scores of shape \(3,\), and the model has 4 layers"):
         grading.grade({"mine": [1, 2, 3]}, table)

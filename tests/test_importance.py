@@ -161,7 +161,7 @@ def test_a_method_takes_no_more_forward_passes_than_its_card_says(method):
     assert 0 < sum(applied) / (12 * 8) <= METHODS[method].passes(8, 2)
 
 
-@pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert"])
+@pytest.mark.parametrize("architecture", ["roberta-prelayernorm", "bert", "mpnet"])
 def test_conductance_equals_captum_s_on_the_same_path(architecture):
     model, batch = make_model(architecture), make_batch()
     adapter = LayerwiseAdapter(model)

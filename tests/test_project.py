@@ -125,7 +125,7 @@ def hide(monkeypatch, package: str) -> None:
 def test_a_method_without_its_package_names_the_extra_to_install(method, package, monkeypatch):
     hide(monkeypatch, package)
     monkeypatch.delitem(sys.modules, f"layerwise.importance.{method}", raising=False)
-    with pytest.raises(InputError, match=rf"{method} needs the package {package}\S*: pip install layerwise\[methods\]"):
+    with pytest.raises(InputError, match=rf"{method} needs the module {package}\S*: pip install 'layerwise\[methods\]"):
         _ = METHODS[method].function
 
 
@@ -135,7 +135,7 @@ def test_without_the_packages_of_onnx_an_export_names_their_extra_and_a_folder_f
     hide(monkeypatch, "onnxruntime")
     model, tokenizer, *_ = tiny_classifier()
     folder = tmp_path / "smaller"
-    with pytest.raises(InputError, match=r"needs the package onnxruntime\S*: pip install layerwise\[export\]"):
+    with pytest.raises(InputError, match=r"needs the module onnxruntime\S*: pip install 'layerwise\[export\]"):
         export_model(model, tokenizer, folder)
     assert not folder.exists()
     export_model(model, tokenizer, folder, onnx=False)

@@ -14,7 +14,6 @@ from layerwise import evaluation, statistics, subnetworks
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.errors import InputError
 from layerwise.importance.scoring import score
-from layerwise.study.config import RECOMMENDER_METHODS
 from layerwise.study.data.interactions import load_interactions, prepare_interactions
 from layerwise.study.models import recommender, training
 from layerwise.study.models.recommender import TASK, SASRec
@@ -46,7 +45,7 @@ def setting(tmp_path_factory):
     splits = recommender.split_histories(histories, LENGTH, None)
     training_histories = [history[:-2] for history in histories]
     untrained, model = (recommender.build_recommender(parameters, training_histories, PRODUCTS) for _ in range(2))
-    log = training.train(model, TASK, splits["train"], splits["validation"], parameters.recipe(), "")
+    log = training.train(model, TASK, splits["train"], splits["validation"], parameters.recipe())
     batches = {name: recommender.make_batches(rows, 16) for name, rows in splits.items() if name != "train"}
     return SimpleNamespace(**locals())
 
@@ -198,7 +197,7 @@ def test_healing_makes_a_student_more_like_its_teacher(setting, tmp_path):
     student = LayerwiseAdapter(setting.model).keep([1])
     recipe = setting.parameters.recipe(epochs=6)
     rows = setting.splits["train"], setting.splits["validation"]
-    healed = training.heal(student, setting.model, [1], TASK, *rows, recipe, "")
+    healed = training.heal(student, setting.model, [1], TASK, *rows, recipe)
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     batch = recommender.collate(setting.splits["test"].remove_columns("seen").to_list())
     before, after = (
@@ -244,7 +243,7 @@ def test_the_adapter_bypasses_and_keeps_layers_of_a_recommender(setting):
     assert smaller.num_parameters() < setting.model.num_parameters()
 
 
-@pytest.mark.parametrize("method", RECOMMENDER_METHODS)
+@pytest.mark.parametrize("method", recommender.RECOMMENDER_METHODS)
 def test_each_method_of_the_recommender_scores_every_user_and_layer(setting, method):
     scores = score(setting.model, setting.batches["analysis"], method).per_example
     assert scores.shape == (30, 3) and scores.std() > 0

@@ -113,7 +113,7 @@ def test_a_killed_evaluation_resumes_at_its_last_batch_for_the_same_model_and_ex
     def evaluate(batches=batches, **changes):
         walks.clear()
         model = make_model("bert", **changes)
-        return evaluation.evaluate(model, batches, masks, evaluate_batch=cached_evaluation(tmp_path, model))
+        return evaluation.evaluate(model, batches, masks, batch_evaluation=cached_evaluation(tmp_path, model))
 
     logits = evaluation.subnetwork_logits
     monkeypatch.setattr(evaluation, "subnetwork_logits", walk)
@@ -135,7 +135,7 @@ def test_a_table_is_the_same_from_texts_as_from_batches():
     one = evaluation.evaluate(model, (tokenizer, texts, labels))
     other = evaluation.evaluate(LayerwiseAdapter(model), encode(tokenizer, texts, labels), subnetworks.all_masks(4))
     np.testing.assert_array_equal(one.log_p, other.log_p)
-    with pytest.raises(InputError, match="labelled examples"):
+    with pytest.raises(InputError, match="needs labels"):
         evaluation.evaluate(model, (tokenizer, texts))
     with pytest.raises(InputError, match="40 texts and 39 labels"):
         evaluation.evaluate(model, (tokenizer, texts, labels[1:]))

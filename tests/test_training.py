@@ -1,3 +1,4 @@
+import copy
 from functools import partial
 
 import numpy as np
@@ -31,13 +32,13 @@ def setting(tmp_path):
     parameters = Parameters.check(
         {"runs": str(tmp_path / "runs"), "source": str(tmp_path / "reviews.parquet")} | values
     )
-    quality = prepare_reviews(parameters)
+    prepare_reviews(parameters)
 
     def build():
         train, validation = load_reviews(parameters, "train"), load_reviews(parameters, "validation")
         tokenizer, model = classifier.build_classifier(parameters, train)
         tokens = [classifier.tokenize(tokenizer, split) for split in (train, validation)]
-        return model, (model, training.classification(tokenizer), *tokens, parameters.recipe(), quality.sha256)
+        return model, (model, training.classification(tokenizer), *tokens, parameters.recipe())
 
     return parameters, build
 
@@ -84,8 +85,8 @@ def test_a_killed_run_resumes_from_its_checkpoint_to_the_same_weights_and_log(se
     parameters, build_plain = setting
 
     def build():
-        model, (*others, plain, sha256) = build_plain()
-        return model, (*others, plain.model_copy(update={"layer_drop": layer_drop}), sha256)
+        model, (*others, plain) = build_plain()
+        return model, (*others, plain.model_copy(update={"layer_drop": layer_drop}))
 
     whole, arguments = build()
     expected = training.train(*arguments)
@@ -123,12 +124,12 @@ def test_a_resumed_run_stops_as_early_as_one_that_was_not_killed_and_a_finished_
     accuracies = [0.8, 0.7, 0.6, 0.9, 0.95, 0.99]
 
     def learn(done=0):
-        model, (_, task, train, validation, plain, sha256) = build()
+        model, (_, task, train, validation, plain) = build()
         found = iter(accuracies[done:])
         options = task.trainer.keywords | {"compute_metrics": lambda _: {"accuracy": next(found)}}
         task = task._replace(trainer=partial(Trainer, **options))
         patient = plain.model_copy(update={"epochs": 6, "patience": 2})
-        return model, training.train(model, task, train, validation, patient, sha256)
+        return model, training.train(model, task, train, validation, patient)
 
     whole, expected = learn()
     assert sum("eval_accuracy" in row for row in expected) == 3
@@ -158,23 +159,30 @@ def test_a_checkpoint_of_other_parameters_or_reviews_is_not_resumed(setting, mon
         with pytest.raises(Killed):
             training.train(*arguments)
     (folder,) = parameters.run_dir.glob("cache/*")
-    model, (*others, _, data_sha256) = build()
-    recipe, other = parameters.recipe(), parameters.recipe(learning_rate=2e-3)
-    assert training._fingerprint(model, recipe, data_sha256, "early stopping") == folder.name
-    assert training._fingerprint(model, recipe, "other", "early stopping") != folder.name
+    model, (_, task, train, validation, recipe) = build()
+    other = recipe.model_copy(update={"learning_rate": 2e-3})
+
+    def key(model=model, train=train, recipe=recipe):
+        return training._fingerprint(task, model, train, validation, recipe, "early stopping")
+
+    assert key() == folder.name
+    assert key(recipe=other) != folder.name and key(train=train.take(len(train) - 1)) != folder.name
+    changed = copy.deepcopy(model)
+    changed.classifier.out_proj.bias.data += 1
+    assert key(model=changed) != folder.name
     steps = []
     monkeypatch.setattr(
         training.TerminalProgress,
         "on_step_end",
         lambda self, args, state, control, **_: steps.append(state.global_step),
     )
-    training.train(*others, other, data_sha256)
+    training.train(model, task, train, validation, other)
     assert min(steps) == 1
 
 
 def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_of_evaluation(setting):
     _, build = setting
-    model, (*others, recipe, sha256) = build()
+    model, (*others, recipe) = build()
     computed = {True: [0, 0], False: [0, 0]}
     passes = {True: 0, False: 0}
     for i, layer in enumerate(LayerwiseAdapter(model).layers):
@@ -182,9 +190,7 @@ def test_layer_drop_leaves_a_share_of_the_layers_out_of_the_steps_and_none_out_o
             lambda m, _, i=i: computed[m.training].__setitem__(i, computed[m.training][i] + 1)
         )
     model.register_forward_pre_hook(lambda m, _: passes.__setitem__(m.training, passes[m.training] + 1))
-    training.train(
-        model, *others[1:], recipe.model_copy(update={"layer_drop": 0.25, "epochs": 20, "patience": 20}), sha256
-    )
+    training.train(model, *others[1:], recipe.model_copy(update={"layer_drop": 0.25, "epochs": 20, "patience": 20}))
     assert passes[True] > 100 and computed[False] == [passes[False]] * 2
     for times in computed[True]:
         assert times / passes[True] == pytest.approx(0.75, abs=0.12)
@@ -282,7 +288,7 @@ def test_a_folder_with_any_architecture_can_be_studied(setting, architecture, tm
     tokenizer, model = classifier.build_classifier(own, load_reviews(own, "train"))
     tokens = {split: classifier.tokenize(tokenizer, load_reviews(own, split)) for split in ("train", "analysis")}
     task = training.classification(tokenizer)
-    log = training.train(model, task, tokens["train"], tokens["analysis"], own.recipe(), "")
+    log = training.train(model, task, tokens["train"], tokens["analysis"], own.recipe())
     assert tokenizer.model_max_length == 48 and len(log[0]["layer_gradient_norms"]) == 3
     batches = classifier.make_batches(tokenizer, tokens["analysis"])
     assert scoring.score(model, batches, "fisher").per_example.shape == (len(tokens["analysis"]), 3)
@@ -290,13 +296,13 @@ def test_a_folder_with_any_architecture_can_be_studied(setting, architecture, tm
 
 def heal(build, kept, teacher_seed=0, **changes):
     """A teacher, its student healed, and a batch of the reviews that both know."""
-    teacher, (_, task, *tokens, recipe, sha256) = build()
+    teacher, (_, task, *tokens, recipe) = build()
     torch.manual_seed(teacher_seed)
     with torch.no_grad():  # opinions that take both layers
         for weight in teacher.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     student = LayerwiseAdapter(teacher).keep(kept)
-    healed = training.heal(student, teacher, kept, task, *tokens, recipe.model_copy(update=changes), sha256)
+    healed = training.heal(student, teacher, kept, task, *tokens, recipe.model_copy(update=changes))
     return teacher, healed, classifier.make_batches(tokenizer_of(task), tokens[0], 64)[0]
 
 
@@ -337,9 +343,9 @@ def test_the_loss_of_healing_equals_its_formula_written_by_hand(tmp_path):
 
 def pretrain(build, **changes):
     """A classifier pretrained on its own training texts, and the other arguments."""
-    model, (_, task, train, validation, recipe, sha256) = build()
+    model, (_, task, train, validation, recipe) = build()
     recipe = recipe.model_copy(update={"epochs": 1, "learning_rate": 1e-2} | changes)
-    given = (tokenizer_of(task), train, validation, recipe, sha256)
+    given = (tokenizer_of(task), train, validation, recipe)
     training.pretrain_mlm(model, *given)
     return model, given
 
@@ -442,9 +448,10 @@ def test_models_are_built_and_loaded_where_the_gpu_is(setting, tmp_path, monkeyp
 
 def test_parameters_of_evaluation_alone_do_not_invalidate_a_training(setting):
     parameters, build = setting
-    model, _ = build()
+    model, (_, task, train, validation, _) = build()
 
-    def digest(**changed):
-        return training._fingerprint(model, Parameters.check(parameters.model_dump() | changed).recipe(), "data")
+    def key(**changed):
+        recipe = Parameters.check(parameters.model_dump() | changed).recipe()
+        return training._fingerprint(task, model, train, validation, recipe)
 
-    assert digest(evaluation_batch_size=8, export_models=False) == digest() != digest(batch_size=8)
+    assert key(evaluation_batch_size=8, export_models=False) == key() != key(batch_size=8)

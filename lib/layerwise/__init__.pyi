@@ -3,6 +3,7 @@ from .batches import encode as encode
 from .distillation import heal as heal
 from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_or_sample as evaluate_or_sample
 from .export import export_model as export_model
 from .grading import grade as grade
 from .importance import METHODS as METHODS

@@ -20,7 +20,7 @@ FEED_FORWARD = {"mlp", "intermediate", "ffn"}
 class LayerwiseAdapter:
     """The stack of layers of a Hugging Face Transformer.
 
-    The stack is the one `nn.ModuleList` that is as long as the configuration says the model is deep. Every layer maps
+    The stack is the only `nn.ModuleList` whose length is `config.num_hidden_layers`. Every layer maps
     hidden states (batch, tokens, hidden size) to hidden states of the same shape, so any of them can be left out.
 
     Args:
@@ -73,7 +73,7 @@ class LayerwiseAdapter:
 
     @contextmanager
     def bypass(self, layers: Collection[int]) -> Iterator[PreTrainedModel]:
-        """Within the context, hidden states pass these layers by, and the layers are not computed.
+        """Within the context, hidden states skip these layers, which are not computed.
 
         Args:
             layers: indices from 0; none or all of them are allowed.
@@ -106,7 +106,7 @@ class LayerwiseAdapter:
 
         Args:
             layers: the new stack; no module twice.
-            origins: for each of them, the index of the layer of this model whose entries in the configuration it takes.
+            origins: for each new layer, the index of the old layer whose entries in the configuration it takes.
         """
         whole, depth = self.layers, len(self)
         try:
@@ -169,7 +169,7 @@ class LayerwiseAdapter:
         return len(outputs[0]) if isinstance(outputs[0], tuple) else None
 
     def _check(self, layers: Collection[int]) -> list[int]:
-        wrong = [i for i in layers if not (isinstance(i, Integral) and 0 <= i < len(self))]
+        wrong = [i for i in layers if not (isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < len(self))]
         if wrong:
             raise InputError(f"there is no layer {wrong[0]!r}: the model has layers 0 to {len(self) - 1}")
         return sorted({int(i) for i in layers})

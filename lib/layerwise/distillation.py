@@ -9,6 +9,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import ModelOutput
 
 from layerwise.batches import model_inputs
+from layerwise.errors import InputError
 
 TEMPERATURE = 2.0  # that softens the predictions before a student learns them
 
@@ -75,11 +76,12 @@ def heal(
     validation,
     args: TrainingArguments,
     trainer: type[Distillation] = Distillation,
+    resume: bool = False,
     **options,
 ) -> PreTrainedModel:
     """Heal a student that kept some of its teacher's layers, in place, by `Distillation`.
 
-    Training resumes from the last checkpoint in `args.output_dir`, if there is one.
+    The teacher is moved to the device of the training and left in eval mode.
 
     Args:
         student: of `LayerwiseAdapter.keep`.
@@ -88,14 +90,22 @@ def heal(
         train, validation: datasets of rows with input_ids, attention_mask and labels.
         args: epochs, learning rate, output folder and the like.
         trainer: how predictions are distilled.
+        resume: continue from the last checkpoint in `args.output_dir`, if there is one.
         options: further arguments of the Trainer, such as `data_collator`.
+
+    Raises:
+        InputError: `kept` does not name one layer of the teacher for each layer of the student.
 
     Returns:
         The student; with `load_best_model_at_end`, its weights with the best validation metric.
 
     Source: Hinton et al. (2015), Jiao et al. (2020).
     """
+    kept, depth = list(kept), teacher.config.num_hidden_layers
+    if len(kept) != student.config.num_hidden_layers or kept != sorted(set(kept) & set(range(depth))):
+        layers = student.config.num_hidden_layers
+        raise InputError(f"kept is {kept}: name the {layers} layers of 0 to {depth - 1} that are kept, in their order")
     run = trainer(student, args, teacher=teacher, kept=kept, train_dataset=train, eval_dataset=validation, **options)
     run.remove_callback(PrinterCallback)
-    run.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir))
+    run.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir) if resume else None)
     return student

@@ -7,10 +7,12 @@ import torch
 from transformers import PreTrainedModel
 
 from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
-from layerwise.batches import Batch, Data, as_batches
+from layerwise.batches import Batch, Data, as_batches, check_labels
 from layerwise.errors import InputError
 from layerwise.progress import progress
 from layerwise.subnetworks import SubnetworkTable, all_masks, greedy_step, masks_without_one, nested_masks
+
+MAX_EXHAUSTIVE_LAYERS = 20  # a table of a million sub-networks
 
 Metric = Callable[[torch.Tensor, Batch], torch.Tensor]  # of logits (examples, classes) and their batch: (examples,)
 BatchEvaluation = Callable[[LayerwiseAdapter, Batch, np.ndarray, Metric], tuple[np.ndarray, np.ndarray]]
@@ -30,6 +32,8 @@ def evaluate_batch(
     log_p = torch.empty(len(masks), len(labels), device=adapter.device)
     values: list[torch.Tensor] = [labels] * len(masks)
     for row, logits in subnetwork_logits(LayerwiseForward(adapter, batch), masks):
+        if logits.dim() != 2:
+            raise InputError(f"{type(adapter.model).__name__} is no sequence classifier: its logits have another shape")
         log_p[row] = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
         values[row] = metric(logits, batch)
     return log_p.cpu().numpy(), torch.stack(values).cpu().numpy()
@@ -40,7 +44,7 @@ def evaluate(
     data: Data,
     masks: np.ndarray | None = None,
     metric: Metric = is_correct,
-    evaluate_batch: BatchEvaluation = evaluate_batch,
+    batch_evaluation: BatchEvaluation = evaluate_batch,
 ) -> SubnetworkTable:
     """Evaluate sub-networks of a classifier on labelled examples.
 
@@ -56,10 +60,11 @@ def evaluate(
         data: batches with labels, or (tokenizer, texts, labels).
         masks: (S, L) bool, no two rows alike; by default all 2^L sub-networks.
         metric: of the logits (examples, classes) for a batch: (examples,).
-        evaluate_batch: replaces the function of this name, for example by one that caches its results.
+        batch_evaluation: called for each half of a batch; another one than `evaluate_batch` may cache its results.
 
     Raises:
-        InputError: there is no example, or the examples have no labels.
+        InputError: there is no example, labels are missing or wrong, the masks are not of this model or not all
+            different, or the model is too deep for all of its sub-networks.
 
     >>> from layerwise.examples import tiny_classifier
     >>> model, tokenizer, texts, labels = tiny_classifier()
@@ -68,17 +73,17 @@ def evaluate(
     (16, 40)
     """
     adapter, batches = LayerwiseAdapter.of(model), as_batches(data)
-    if any("labels" not in batch for batch in batches):
-        raise InputError("sub-networks are evaluated on labelled examples: give (tokenizer, texts, labels)")
+    check_labels(adapter.model, batches, "the evaluation of sub-networks")
     if masks is None:
-        masks = all_masks(len(adapter))
+        masks = all_masks(_exhaustible(len(adapter)))
+    _check_masks(masks, len(adapter))
     halves = [
         {name: value[rows] for name, value in batch.items()}
         for batch in batches
         for rows in np.array_split(np.arange(len(batch["labels"])), min(2, len(batch["labels"])))
     ]
     with adapter.evaluating():
-        results = [evaluate_batch(adapter, half, masks, metric) for half in progress(halves, "sub-networks")]
+        results = [batch_evaluation(adapter, half, masks, metric) for half in progress(halves, "sub-networks")]
     log_p, values = (np.concatenate(parts, 1) for parts in zip(*results, strict=True))
     return SubnetworkTable(np.asarray(masks, dtype=bool), log_p, values)
 
@@ -91,19 +96,19 @@ def evaluate_or_sample(
     permutations: int = 100,
     seed: int = 0,
     metric: Metric = is_correct,
-    evaluate_batch: BatchEvaluation = evaluate_batch,
+    batch_evaluation: BatchEvaluation = evaluate_batch,
 ) -> SubnetworkTable:
-    """Evaluate every sub-network of a model of up to so many layers; of a deeper one a sample.
+    """Evaluate all sub-networks if the model has at most `exhaustive_layers` layers, else a sample.
 
     The sample consists of random orders of the layers, from none to all: their first k layers are a random choice of k,
     and what each layer adds in its turn is an unbiased estimate of its Shapley value (Castro et al., 2009). It also
     holds the model without each single layer, the greedy path, and the selections that are to be graded.
 
     Args:
-        selections: each (..., L) bool, sub-networks that the sample must hold.
+        selections: each (..., L) bool, sub-networks that the sample must hold, such as `grading.selections_to_grade`.
         exhaustive_layers: depth up to which all sub-networks are evaluated.
         permutations: random orders of the layers of a deeper model.
-        model, data, metric, evaluate_batch: as for `evaluate`.
+        model, data, metric, batch_evaluation: as for `evaluate`.
 
     Raises:
         InputError: there is no example, or only one layer.
@@ -113,17 +118,17 @@ def evaluate_or_sample(
     if layers < 2:
         raise InputError("the model has one layer, so there is nothing to choose: give a deeper one")
     if layers <= exhaustive_layers:
-        return evaluate(adapter, batches, all_masks(layers), metric, evaluate_batch)
+        return evaluate(adapter, batches, all_masks(layers), metric, batch_evaluation)
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(layers), (permutations, 1)), axis=1)
     wanted = [nested_masks(orders), ~np.eye(layers, dtype=bool), *selections]
     masks = np.unique(np.concatenate([each.reshape(-1, layers) for each in wanted]), axis=0)
-    table = evaluate(adapter, batches, masks, metric, evaluate_batch)
+    table = evaluate(adapter, batches, masks, metric, batch_evaluation)
     path = np.ones(layers, dtype=bool)
     while path.any():
         options = masks_without_one(path)
         new = np.array([option.tobytes() not in table.row_of for option in options])
         if new.any():
-            more = evaluate(adapter, batches, options[new], metric, evaluate_batch)
+            more = evaluate(adapter, batches, options[new], metric, batch_evaluation)
             table = SubnetworkTable(
                 np.concatenate([table.masks, more.masks]),
                 np.concatenate([table.log_p, more.log_p]),
@@ -131,6 +136,21 @@ def evaluate_or_sample(
             )
         path = table.masks[greedy_step(table, path)]
     return SubnetworkTable(table.masks, table.log_p, table.values, orders)
+
+
+def _exhaustible(layers: int) -> int:
+    if layers > MAX_EXHAUSTIVE_LAYERS:
+        raise InputError(
+            f"{layers} layers have 2^{layers} sub-networks: give masks, or take a sample with evaluate_or_sample"
+        )
+    return layers
+
+
+def _check_masks(masks: np.ndarray, layers: int) -> None:
+    if masks.ndim != 2 or masks.shape[1] != layers or masks.dtype != bool:
+        raise InputError(f"masks have the shape {masks.shape} and type {masks.dtype}: give (S, {layers}) of bool")
+    if len(np.unique(masks, axis=0)) < len(masks):
+        raise InputError("two masks are the same: give each sub-network once")
 
 
 def subnetwork_logits(forward: LayerwiseForward, masks: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:

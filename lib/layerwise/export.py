@@ -57,13 +57,15 @@ def export_model(
         part.rename(folder)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"ONNX needs the package {error.name}: pip install layerwise[export], or set onnx=False"
+            f"ONNX needs the module {error.name}: pip install 'layerwise[export]', or set onnx=False"
         ) from error
     except OSError as error:
         raise InputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{type(model).__name__} cannot be exported to ONNX: {reason}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def load_runtimes(folder: Path) -> dict[str, Runtime]:
@@ -81,6 +83,7 @@ def _write_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     (folder / "onnx").mkdir()
+    level = logging.root.manager.disable
     try:
         with warnings.catch_warnings(action="ignore"):  # of the exporter, about itself
             logging.disable(logging.WARNING)
@@ -89,7 +92,7 @@ def _write_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
             options = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
             quantize_dynamic(folder / FILES["onnx"], folder / FILES["onnx_int8"], **options)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
 
 
 def _to_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: Path) -> None:

@@ -131,7 +131,7 @@ def grade(scores: Mapping[str, ArrayLike], table: SubnetworkTable, samples: int 
         seed: of the bootstrap.
 
     Raises:
-        InputError: scores are not of as many layers as the table.
+        InputError: there are no scores, or scores are not finite or not of as many layers as the table.
 
     >>> from layerwise.evaluation import evaluate
     >>> from layerwise.examples import tiny_classifier
@@ -140,13 +140,19 @@ def grade(scores: Mapping[str, ArrayLike], table: SubnetworkTable, samples: int 
     >>> grading.grades["mine"][2].layers
     [1, 3]
     """
+    if not scores:
+        raise InputError("there are no scores to grade: give at least one method")
     means = {}
-    for method, values in scores.items():
-        values = np.asarray(values, dtype=float)
-        if values.shape[-1:] != (table.layers,):
+    for method, each in scores.items():
+        values = np.asarray(each, dtype=float)
+        if values.ndim not in (1, 2) or values.shape[-1] != table.layers:
             raise InputError(f"{method!r} has scores of shape {values.shape}, and the model has {table.layers} layers")
-        counts = bootstrap_counts(len(values), samples, seed) if values.ndim == 2 else None
-        means[method] = values[None] if counts is None else bootstrap_means(values, counts)
+        if not np.isfinite(values).all():
+            raise InputError(f"{method!r} has scores that are not finite numbers")
+        if values.ndim == 1:
+            means[method] = np.broadcast_to(values, (1 + samples, table.layers))
+        else:
+            means[method] = bootstrap_means(values, bootstrap_counts(len(values), samples, seed))
     return grade_methods(table, means, bootstrap_counts(table.examples, samples, seed))
 
 
@@ -166,7 +172,13 @@ def select_layers(scores: np.ndarray) -> np.ndarray:
 
 
 def top_layers(scores: np.ndarray, k: int) -> list[int]:
-    """The k layers with the highest scores (L,), in the order of the stack."""
+    """The k layers with the highest scores (L,), in the order of the stack.
+
+    Raises:
+        InputError: k is no number of layers.
+    """
+    if k not in range(len(scores) + 1):
+        raise InputError(f"cannot select {k} of {len(scores)} layers: give a number from 0 to {len(scores)}")
     return np.flatnonzero(select_layers(scores)[k]).tolist()
 
 
@@ -188,6 +200,16 @@ def select_by_each_method(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     }
 
 
+def selections_to_grade(scores: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """All selections that `grade_methods` grades: masks (L + 1, L) of each method, baseline and reversed ranking.
+
+    Args:
+        scores: (R, L) of each method; the first row counts, which is from all examples.
+    """
+    selected = [masks[0] for masks in select_by_each_method(scores).values()]
+    return selected + [select_layers(-each[0]) for each in scores.values()]
+
+
 def bootstrap_values(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
     """The mean value of every sub-network in each resample: counts (R, N) to (S, R)."""
     # Single precision counts exactly up to 16 million, and is faster: two equally good sub-networks stay equal.
@@ -197,8 +219,8 @@ def bootstrap_values(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
 def grade_selection(table: SubnetworkTable, values: np.ndarray, masks: np.ndarray) -> Grade:
     """Grade a selection against all others of its size; in a sampled table, against the random ones.
 
-    A method selects anew in each resample of the examples that it scored, and each selection is graded in a resample of
-    the examples of the table, so an interval covers both. A sample may lack those selections: there the one from all
+    A method selects again in each resample of the examples that it scored, and each selection is graded in a resample
+    of the examples of the table, so an interval covers both. A sample may lack those selections: there the one from all
     examples is graded in every resample.
 
     Args:

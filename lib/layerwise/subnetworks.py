@@ -12,8 +12,10 @@ from math import comb
 
 import numpy as np
 
+from layerwise.errors import InputError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SubnetworkTable:
     """Values of S sub-networks of a model of L layers on N examples.
 
@@ -69,8 +71,8 @@ class SubnetworkTable:
     def random_rows(self) -> list[np.ndarray]:
         """The rows that stand for all choices of k layers, for k from 0 to L.
 
-        All of them where the table is complete. In a sample only those along the random orders: the others were put
-        there on purpose, and are better than chance.
+        All of them where the table is complete. In a sample only those along the random orders: other rows were added
+        to be graded, and are better than chance.
         """
         random = np.ones(len(self.masks), dtype=bool)
         if self.orders is not None:
@@ -82,10 +84,15 @@ class SubnetworkTable:
         """Rows of these sub-networks in the table: masks (..., L) to indices (...).
 
         Raises:
-            KeyError: one of them is not in the table.
+            InputError: one of them is not in the table.
         """
         flat = np.ascontiguousarray(masks.reshape(-1, self.layers), dtype=bool)
-        return np.array([self.row_of[mask.tobytes()] for mask in flat], dtype=int).reshape(masks.shape[:-1])
+        try:
+            rows = [self.row_of[mask.tobytes()] for mask in flat]
+        except KeyError:
+            missing = next(np.flatnonzero(mask).tolist() for mask in flat if mask.tobytes() not in self.row_of)
+            raise InputError(f"the table lacks the sub-network of the layers {missing}: evaluate it, too") from None
+        return np.array(rows, dtype=int).reshape(masks.shape[:-1])
 
     def select(self, examples: slice) -> "SubnetworkTable":
         """The same sub-networks on some of the examples."""
@@ -128,8 +135,8 @@ def best_row(table: SubnetworkTable, size: int, examples: slice = slice(None)) -
 def held_out_value_of_best(table: SubnetworkTable, size: int) -> float:
     """Mean value of the best sub-network of this size on examples that it was not chosen on.
 
-    The best of many is partly lucky. Here it is chosen on every other example and measured on the rest, then the other
-    way round; together this uses each example once.
+    The best of many is partly lucky. Here it is chosen on every other example and measured on the rest, and then with
+    the halves exchanged, which uses each example once.
     """
     halves = slice(0, None, 2), slice(1, None, 2)
     total = sum(

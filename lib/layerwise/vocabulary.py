@@ -14,15 +14,16 @@ BYTE = re.compile("<0x[0-9A-F]{2}>")  # how some tokenizers spell what they have
 
 
 def trim_vocabulary(
-    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, token_ids: Iterable[Sequence[int]]
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Copies of a tokenizer and its classifier with only the tokens that occur.
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[Sequence[int]]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Copies of a classifier and its tokenizer with only the tokens that occur.
 
     Single characters and special tokens stay, so every other text can still be spelled. Texts of the given tokens are
     split into the same tokens as before, and the model gives them the same logits.
 
     Args:
-        tokenizer: of the `tokenizers` library.
+        model: a classifier.
+        tokenizer: of the model, and of the `tokenizers` library.
         token_ids: of each text, as the tokenizer gives them.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +44,7 @@ def trim_vocabulary(
     tied = {name for name, weight in weights.items() if weight.data_ptr() == words.data_ptr()}
     trimmed = type(model)(config).to(model.device, model.dtype).eval()
     trimmed.load_state_dict({name: weight[old] if name in tied else weight for name, weight in weights.items()})
-    return smaller, trimmed
+    return trimmed, smaller
 
 
 def _trim(state: dict, seen: set[str]) -> list[int]:

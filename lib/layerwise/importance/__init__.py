@@ -46,7 +46,7 @@ class Method:
         try:
             return getattr(import_module(f"{__name__}.{module}"), name)
         except ModuleNotFoundError as error:
-            raise InputError(f"{name} needs the package {error.name}: pip install layerwise[methods]") from error
+            raise InputError(f"{name} needs the module {error.name}: pip install 'layerwise[methods]'") from error
 
 
 METHODS: dict[str, Method] = {

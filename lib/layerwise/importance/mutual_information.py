@@ -54,7 +54,7 @@ def mutual_information(
 def check_class_counts(batches: Sequence[Batch], folds: int = 5) -> np.ndarray:
     """The labels (examples,), if each class has enough examples for the probes.
 
-    To be called before other scores take hours.
+    Call it first: other scores may take hours.
 
     Raises:
         InputError: a class has fewer examples than there are folds.
@@ -63,7 +63,7 @@ def check_class_counts(batches: Sequence[Batch], folds: int = 5) -> np.ndarray:
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2 or counts.min() < folds:
         raise InputError(
-            f"the probes of mutual_information need {folds} examples of each of two classes or more, and were given "
-            f"{len(labels)} examples in all: give more"
+            f"the probes of mutual_information need {folds} examples of each of two classes or more, and there are "
+            f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}: give more"
         )
     return labels

@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from layerwise.adapter import LayerwiseAdapter
-from layerwise.batches import Data, as_batches, count_examples
+from layerwise.batches import Data, as_batches, check_labels, count_examples
 from layerwise.errors import InputError
 from layerwise.grading import top_layers
 from layerwise.importance import METHODS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # the registry imports them by name; the workflow reads here 
 ScoringFunction = Callable[..., np.ndarray]  # (adapter, batches, **options) -> (examples, layers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerScores:
     """Scores of L layers on N examples, larger is more important.
 
@@ -51,6 +51,8 @@ class LayerScores:
 
     @cached_property
     def _intervals_and_stability(self) -> tuple[list[tuple[float, float]], Stability]:
+        if len(self.per_example) < 2:
+            raise InputError("there is one example: an interval takes two or more")
         return bootstrap_layers(self.per_example, self.samples, self.seed)
 
     @property
@@ -82,7 +84,7 @@ def score(
     """Score the layers of a model, in eval mode.
 
     Args:
-        model: a Hugging Face model with a head, or its adapter.
+        model: a sequence classifier of Hugging Face, or its adapter.
         data: batches, or (tokenizer, texts), or (tokenizer, texts, labels).
         method: a name in `METHODS`, or a function `(adapter, batches) -> array (examples, layers)`.
         samples: bootstrap resamples behind each interval.
@@ -90,8 +92,8 @@ def score(
         options: further arguments of the method, such as `permutations=10` of shap.
 
     Raises:
-        InputError: there is no such method or no example, the method needs labels and there are none, or its result has
-            a wrong shape or values that are not finite.
+        InputError: there is no such method or no example, a package or labels that the method needs are missing, or its
+            result has a wrong shape or values that are not finite.
 
     >>> from layerwise.examples import tiny_classifier
     >>> model, tokenizer, texts, labels = tiny_classifier()
@@ -103,8 +105,8 @@ def score(
     """
     adapter, batches = LayerwiseAdapter.of(model), as_batches(data)
     function, name = _find_method(method)
-    if name in METHODS and "labels" in METHODS[name].needs and any("labels" not in batch for batch in batches):
-        raise InputError(f"{name} needs labels: give (tokenizer, texts, labels), or batches with labels")
+    if isinstance(method, str) and "labels" in METHODS[method].needs:
+        check_labels(adapter.model, batches, method)
     with adapter.evaluating():
         scores = np.asarray(function(adapter, batches, **options))
     expected = (count_examples(batches), len(adapter))
@@ -118,6 +120,6 @@ def score(
 def _find_method(method: str | ScoringFunction) -> tuple[ScoringFunction, str]:
     if callable(method):
         return method, getattr(method, "__name__", type(method).__name__)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}, or give a function")
     return METHODS[method].function, method

@@ -37,7 +37,7 @@ def uncertainty(
         sampled = torch.zeros(len(adapter), *predicted.shape, dtype=torch.double, device=adapter.device)
         for sample in range(dropout_samples):
             seeds = [dropout_samples * (first + row) + sample for row in range(count_examples([batch]))]
-            noise = _draw_dropout(batch["attention_mask"], states[0].shape[2], rate, seeds).to(adapter.device)
+            noise = _draw_dropout(batch["attention_mask"], states[0].shape[2], rate, seeds).to(states[0])
             for layer, (before, after) in enumerate(pairwise(states)):
                 logits = forward.run_from(before + noise * (after - before), layer + 1)
                 sampled[layer] += logits.double().softmax(1) / dropout_samples

@@ -13,12 +13,23 @@ from pydantic import BaseModel, TypeAdapter
 
 from layerwise.errors import InputError
 from layerwise.study.config import Parameters, project_path
-from layerwise.study.schemas import Provenance
-from layerwise.study.stages import STAGES
 
 VERSIONS_OF = ("torch", "transformers", "datasets", "duckdb", "numpy", "scipy", "scikit-learn")
 _STARTED = time.time()
 Result = TypeVar("Result")
+
+
+class Provenance(BaseModel):
+    """Where numbers come from. All but `finished` and `seconds` is the same when the run is repeated."""
+
+    commit: str
+    parameters: dict
+    reviews_sha256: str
+    device: str
+    threads: int
+    versions: dict[str, str]
+    finished: str
+    seconds: float
 
 
 def make_provenance(parameters: Parameters, data_sha256: str) -> Provenance:
@@ -67,16 +78,16 @@ def load_result(kind: type[Result], parameters: Parameters) -> Result:
     Raises:
         InputError: the stage was not run.
     """
-    return TypeAdapter(kind).validate_json(_find_output(stage_of(kind), parameters, ".json").read_bytes())
+    return TypeAdapter(kind).validate_json(_find_output(kind, parameters, ".json").read_bytes())
 
 
-def load_arrays(stage: str, parameters: Parameters) -> dict[str, np.ndarray]:
-    """The arrays that a stage saved with its result.
+def load_arrays(kind: type, parameters: Parameters) -> dict[str, np.ndarray]:
+    """The arrays that a stage saved with its result of this kind.
 
     Raises:
         InputError: the stage was not run.
     """
-    with np.load(_find_output(stage, parameters, ".npz"), allow_pickle=False) as arrays:
+    with np.load(_find_output(kind, parameters, ".npz"), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
@@ -87,8 +98,9 @@ def stage_of(kind: type) -> str:
     return getattr(kind, "stage")  # noqa: B009 (a dataclass of pydantic; its field is no attribute that a type has)
 
 
-def _find_output(stage: str, parameters: Parameters, suffix: str) -> Path:
-    folder = parameters.profile_dir if STAGES[stage].shared else parameters.run_dir
+def _find_output(kind: type, parameters: Parameters, suffix: str) -> Path:
+    stage = stage_of(kind)
+    folder = parameters.profile_dir if getattr(kind, "shared", False) else parameters.run_dir
     file = folder / f"{stage}{suffix}"
     if not file.is_file():
         raise InputError(f"there is no {file.name} in {file.parent}: run the notebook {stage} first")

@@ -1,7 +1,7 @@
 """Work that a killed run had finished is not repeated: models and sub-networks are cached by all that decides them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import grimp
 import joblib
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import PreTrainedModel
 
 from layerwise import evaluation
@@ -17,14 +18,15 @@ from layerwise.batches import Batch
 from layerwise.evaluation import BatchEvaluation, Metric
 
 
-def fingerprint(module: str, *values: object) -> str:
-    """A key of a result: it changes with the code of a module of layerwise, and with these values.
+def fingerprint(modules: Iterable[str], *values: object) -> str:
+    """A key of a result: it changes with the code of these modules of layerwise, and with these values.
 
     Args:
-        module: dotted name; its code counts, and that of all modules that it imports.
+        modules: dotted names; their code counts, and that of all modules that they import.
         values: all else that decides the result.
     """
-    return hashlib.sha256(repr((_code_sha256(module), values)).encode()).hexdigest()[:12]
+    code = [_code_sha256(module) for module in sorted(set(modules))]
+    return hashlib.sha256(repr((code, values)).encode()).hexdigest()[:12]
 
 
 def weights_sha256(model: PreTrainedModel) -> str:
@@ -35,6 +37,16 @@ def weights_sha256(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
+def tokens_sha256(rows: Dataset) -> str:
+    """The sha256 of the tokens and labels of a tokenized dataset."""
+    digest = hashlib.sha256()
+    for batch in rows.select_columns([name for name in ("input_ids", "labels") if name in rows.column_names]).iter(
+        1000
+    ):
+        digest.update(repr(batch).encode())
+    return digest.hexdigest()
+
+
 def cached_evaluation(folder: Path, model: PreTrainedModel) -> BatchEvaluation:
     """`evaluation.evaluate_batch` with a cache on disk, so that a killed evaluation resumes at its last batch.
 
@@ -42,11 +54,11 @@ def cached_evaluation(folder: Path, model: PreTrainedModel) -> BatchEvaluation:
         folder: of the cache; delete it when the results are saved.
         model: that is evaluated.
     """
-    config = model.config.to_json_string()
-    key = fingerprint(evaluation.__name__, weights_sha256(model), config, model.device)
+    weights, config = weights_sha256(model), model.config.to_json_string()
     compute: Callable = joblib.Memory(folder, verbose=0).cache(_evaluate, ignore=["adapter", "batch"])
 
     def evaluate(adapter: LayerwiseAdapter, batch: Batch, masks: np.ndarray, metric: Metric):
+        key = fingerprint([evaluation.__name__, metric.__module__], weights, config, model.device)
         examples = joblib.hash([key, *(value.numpy() for value in batch.values())])
         return compute(adapter, batch, masks, metric, examples)
 

@@ -59,8 +59,10 @@ class _MarginModel(nn.Module):
 
     def forward(self, words: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         def pass_update(index: int) -> Callable:
-            def hook(layer: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-                return args[0] + self.updates[index](output - args[0])
+            def hook(layer: nn.Module, args: tuple, output: torch.Tensor | tuple) -> torch.Tensor | tuple:
+                states, *others = output if isinstance(output, tuple) else (output,)
+                states = args[0] + self.updates[index](states - args[0])
+                return (states, *others) if isinstance(output, tuple) else states
 
             return hook
 

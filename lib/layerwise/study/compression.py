@@ -49,15 +49,15 @@ def make_variants(
         splits: reviews by the names train, validation and test.
     """
 
-    def variant(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> ModelVariant:
+    def variant(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> ModelVariant:
         tokens = {name: classifier.tokenize(tokenizer, split) for name, split in splits.items()}
         test = classifier.make_batches(tokenizer, tokens["test"], batch_size)
         return ModelVariant(tokenizer, training.classification(tokenizer), model, tokens, test)
 
-    whole = variant(tokenizer, model)
+    whole = variant(model, tokenizer)
     if not tokenizer.is_fast:
         return {False: whole, True: whole}
-    return {False: whole, True: variant(*trim_vocabulary(tokenizer, model, whole.tokens["train"]["input_ids"]))}
+    return {False: whole, True: variant(*trim_vocabulary(model, tokenizer, whole.tokens["train"]["input_ids"]))}
 
 
 def select_candidates(
@@ -113,7 +113,6 @@ def heal_candidates(
     variants: dict[bool, ModelVariant],
     masks: Mapping[str, np.ndarray],
     parameters: Parameters,
-    data_sha256: str,
 ) -> tuple[dict[Key, np.ndarray], dict[float, PreTrainedModel]]:
     """The metric of each prediction after healing, and the healed models of the first selection.
 
@@ -132,16 +131,14 @@ def heal_candidates(
             kept = np.flatnonzero(each[plan.layers]).tolist()
             student = LayerwiseAdapter(variant.model).keep(kept)
             if plan.layers < plan.depth:
-                student = training.heal(
-                    student, variant.model, kept, variant.task, train, validation, recipe, data_sha256
-                )
+                student = training.heal(student, variant.model, kept, variant.task, train, validation, recipe)
             values[plan.ratio, name, True] = variant.task.evaluate(student, variant.test)
             models.setdefault(plan.ratio, student)
     return values, models
 
 
 def train_shallow_models(
-    plans: Sequence[CompressionPlan], variants: dict[bool, ModelVariant], parameters: Parameters, data_sha256: str
+    plans: Sequence[CompressionPlan], variants: dict[bool, ModelVariant], parameters: Parameters
 ) -> dict[Key, np.ndarray]:
     """The predictions of models of the same size that are trained from scratch, at the compute of healing.
 
@@ -149,15 +146,15 @@ def train_shallow_models(
         (N,) bool, whether they are correct, by ratio, name and False.
     """
     values: dict[Key, np.ndarray] = {}
+    reviews = {trimmed: typical_batch(variants[trimmed].tokens["train"]["input_ids"], 1) for trimmed in variants}
     for plan in plans:
-        variant = variants[plan.trimmed]
+        variant, review = variants[plan.trimmed], reviews[plan.trimmed]
         train, validation = variant.tokens["train"], variant.tokens["validation"]
         set_seed(parameters.seed)
         model = type(variant.model)(LayerwiseAdapter(variant.model).keep(range(plan.layers)).config)
-        review = typical_batch(train["input_ids"], 1)
         macs, macs_of_whole = count_macs(model, review), count_macs(variant.model, review)
         recipe = parameters.scratch_recipe(equal_epochs(parameters.heal_epochs, macs, macs_of_whole))
-        model = training.train_from_scratch(model, variant.task, train, validation, recipe, data_sha256)
+        model = training.train_from_scratch(model, variant.task, train, validation, recipe)
         values[plan.ratio, FROM_SCRATCH, False] = variant.task.evaluate(model, variant.test)
     return values
 

@@ -1,20 +1,14 @@
-"""Parameters of notebooks, and the profiles that set them: one schema, checked before anything runs."""
+"""Parameters of notebooks: one schema, checked before anything runs."""
 
-import json
 import os
-import shlex
 import warnings
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from layerwise.errors import InputError
-from layerwise.importance import METHODS
-from layerwise.ranking import FUSION_RULES
 
 LABELS = ("negative", "positive")
 SPLITS = ("train", "validation", "analysis", "selection", "test")
@@ -23,40 +17,12 @@ DATA_PARAMETERS = (
     *("source", "text_column", "rating_column", "product_column", "negative", "positive"),
     *("reviews", "balanced", "min_characters", "max_characters", "fractions"),
 )
-# Read only by stages that run once for all models and seeds, as is all that begins with `recommender_`.
-SHARED_PARAMETERS = ("studies", "llm", "llm_reviews", "greedy_reviews", "interactions", "users", "graded_users")
 # Training from scratch needs many epochs at a high rate; a pretrained model needs few at a low one.
 SCRATCH_RECIPE = {"epochs": 8, "learning_rate": 5e-4}
 PRETRAINED_RECIPE = {"epochs": 3, "learning_rate": 1e-4}
 PRETRAINED_ARCHITECTURE_RATE = 2e-4  # from random weights: its layers tolerate less than those of `scratch`
 
-# By whom layers can be selected: importance methods, fusions, an expert, the table of sub-networks, and baselines.
-SELECTIONS = (
-    *METHODS,
-    *FUSION_RULES,
-    "expert",
-    *(f"{rule}_with_expert" for rule in FUSION_RULES),
-    *("greedy", "best_subset"),
-    *("first", "last", "even", "random_1", "random_2", "random_3", "random_4", "random_5"),
-)
-
-# For the recommender: with a class a product, Fisher information takes thousands of backward passes, and a probe has no
-# second example. No expert is asked.
-RECOMMENDER_METHODS = tuple(name for name in METHODS if name not in ("fisher", "mutual_information"))
-RECOMMENDER_SELECTIONS = tuple(
-    name for name in SELECTIONS if (name not in METHODS or name in RECOMMENDER_METHODS) and "expert" not in name
-)
-
-
-def _check_selection(allowed: tuple[str, ...], name: str) -> str:
-    if name not in allowed:
-        raise ValueError(f"should be one of {', '.join(allowed)}")
-    return name
-
-
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Selection = Annotated[str, AfterValidator(partial(_check_selection, SELECTIONS))]
-RecommenderSelection = Annotated[str, AfterValidator(partial(_check_selection, RECOMMENDER_SELECTIONS))]
 
 
 class Recipe(BaseModel):
@@ -163,7 +129,7 @@ class Parameters(BaseModel):
     ratios: list[Annotated[float, Field(gt=1, le=1000)]] = Field(
         [1.35, 1.8, 2.5, 4.0], min_length=1, description="of compression: parameters of the whole model to those kept"
     )
-    heal: list[Selection] = Field(
+    heal: list[str] = Field(
         ["best_subset", "borda", "first", "random_1"],
         min_length=1,
         description="by whom the layers of healed models are selected; the models of the first are exported",
@@ -200,7 +166,7 @@ class Parameters(BaseModel):
     recommender_epochs: int = Field(6, ge=1, description="of its training, at most")
     recommender_learning_rate: float = Field(2e-3, gt=0, lt=1, description="peak")
     recommender_batch_size: int = Field(128, ge=1, description="histories a step and device")
-    recommender_heal: list[RecommenderSelection] = Field(
+    recommender_heal: list[str] = Field(
         ["best_subset", "random_1"], min_length=1, description="by whom the layers of healed recommenders are selected"
     )
     recommender_heal_epochs: int = Field(1, ge=1, description="passes over the histories that heal a smaller one")
@@ -287,7 +253,7 @@ class Parameters(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise InputError(_sentence(error)) from None
+            raise InputError(describe_errors(error)) from None
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> "Parameters":
@@ -302,80 +268,6 @@ class Parameters(BaseModel):
         return cls.check({k: v for k, v in ours.items() if k not in {"In", "Out"}})
 
 
-class RunList(BaseModel):
-    """What a profile runs: base models, each with parameters of its own, and seeds."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    models: dict[str, dict | None] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-
-
-def load_profile(name: str, overrides: str = "") -> tuple[Parameters, list[Parameters]]:
-    """The parameters of `profiles/<name>.yml`: those of the stages that run once, and those of each run.
-
-    The runs are each model with each seed, in the order in which they are listed. Parameters of one model do not apply
-    to the stages that run once for all models.
-
-    Args:
-        name: of the profile.
-        overrides: `"seed=1 hidden_size=256"`; a value is JSON or YAML. They replace what the profile says, and what it
-            says of a model. `seed` and `base_model` replace the lists `seeds` and `models`.
-
-    Raises:
-        InputError: there is no such profile, or a parameter has a wrong name or value.
-    """
-    silence_libraries()
-    file = project_path("profiles") / f"{name}.yml"
-    if not file.is_file():
-        known = ", ".join(sorted(f.stem for f in file.parent.glob("*.yml")))
-        raise InputError(f"there is no profile {name!r}; choose one of: {known}")
-    try:
-        shared = yaml.safe_load(file.read_text())
-        changes = dict(_assignment(word) for word in shlex.split(overrides))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"cannot read the parameters of profile {name!r}: {' '.join(str(error).split())}") from None
-    listed = _list_runs(shared, changes)
-    runs = [
-        Parameters.check(
-            {"epochs": None, "learning_rate": None, "models": list(listed.models), "seeds": listed.seeds}
-            | shared
-            | (own or {})
-            | changes
-            | {"profile": name, "base_model": base_model, "seed": seed}
-        )
-        for base_model, own in listed.models.items()
-        for seed in listed.seeds
-    ]
-    _check_runs(listed, runs)
-    of_the_first = listed.models[runs[0].base_model] or {}
-    plain = {own: (shared | changes).get(own, Parameters.model_fields[own].default) for own in of_the_first}
-    return runs[0].model_copy(update=plain), runs
-
-
-def _list_runs(shared: dict, changes: dict) -> RunList:
-    """The models and seeds that are run; their names are removed from both dictionaries."""
-    models, seeds = shared.pop("models", None), shared.pop("seeds", [0])
-    chosen = changes.pop("models", [changes.pop("base_model")] if "base_model" in changes else models)
-    if isinstance(chosen, list):
-        chosen = {model: (models or {}).get(model) for model in chosen}
-    seeds = changes.pop("seeds", [changes.pop("seed")] if "seed" in changes else seeds)
-    try:
-        return RunList(models=chosen, seeds=seeds)
-    except ValidationError as error:
-        raise InputError(_sentence(error)) from None
-
-
-def _check_runs(listed: RunList, runs: list[Parameters]) -> None:
-    shared_only = {*DATA_PARAMETERS, *SHARED_PARAMETERS, "profile", "runs", "base_model", "seed"}
-    shared_only |= {name for name in Parameters.model_fields if name.startswith("recommender_")}
-    for model, own in listed.models.items():
-        if wrong := shared_only & set(own or {}):
-            raise InputError(f"model {model!r} cannot have a {min(wrong)!r} of its own: set it for the profile")
-    if len({run.run_dir for run in runs}) < len(runs):
-        raise InputError(f"two runs would share a folder: models {list(listed.models)}, seeds {listed.seeds}")
-
-
 def project_path(path: str | Path) -> Path:
     """A relative path counts from the project's folder, wherever in it the notebook's kernel was started."""
     here = Path.cwd()
@@ -383,17 +275,8 @@ def project_path(path: str | Path) -> Path:
     return root / Path(path).expanduser()
 
 
-def _assignment(word: str) -> tuple[str, object]:
-    name, sign, value = word.partition("=")
-    if not sign:
-        raise ValueError(f"{word!r} is no name=value")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, yaml.safe_load(value)  # [scratch, minilm] without quotes, which the shell would eat
-
-
-def _sentence(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
+    """One sentence that names every parameter that is unknown or has a wrong value."""
     parts = []
     for problem in error.errors():
         name, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")

@@ -1,6 +1,6 @@
 """Typed results of the stages, as they are saved in JSON: numbers with intervals, and provenance."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 from pydantic.dataclasses import dataclass
@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from layerwise.budget import CompressionPlan, ModelSize
 from layerwise.grading import Grading
 from layerwise.statistics import MARGIN, Interval, Stability
+from layerwise.study.artifacts import Provenance
 from layerwise.study.data.quality import InteractionReport, QualityReport, UnlabelledReport
 
 # Names of the compression baselines, which use no layers of the whole model or all of them.
@@ -16,19 +17,6 @@ FROM_SCRATCH, LINEAR, TRIMMED = COMPRESSION_BASELINES = (
     "linear_classifier",
     "vocabulary_trimmed",
 )
-
-
-class Provenance(BaseModel):
-    """Where numbers come from. All but `finished` and `seconds` is the same when the run is repeated."""
-
-    commit: str
-    parameters: dict
-    reviews_sha256: str
-    device: str
-    threads: int
-    versions: dict[str, str]
-    finished: str
-    seconds: float
 
 
 class Score(BaseModel):
@@ -118,6 +106,7 @@ class LanguageModelResult(BaseModel):
     layers in a ranking; `majority_accuracy` is that of always giving the most frequent answer.
     """
 
+    shared: ClassVar[bool] = True  # by all models and seeds of a profile
     stage: Literal["language_model"] = "language_model"
     model: ModelSize
     scored: int
@@ -295,6 +284,7 @@ class RecommenderResult(LayerScoreResult):
     `differences` are the NDCG@10 of the whole Transformer less that of each baseline, on the same test users.
     """
 
+    shared: ClassVar[bool] = True  # by all models and seeds of a profile
     stage: Literal["recommender"] = "recommender"
     data: InteractionReport
     model: ModelSize
@@ -329,6 +319,7 @@ class ComparisonResult(BaseModel):
     measurements of this run and of the recorded ones.
     """
 
+    shared: ClassVar[bool] = True  # by all models and seeds of a profile
     stage: Literal["comparison"] = "comparison"
     rows: list[dict]
     grades: list[dict]

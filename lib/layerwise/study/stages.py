@@ -12,6 +12,7 @@ class Stage:
     Attributes:
         name: of its notebook, its result and its page.
         needs: stages whose results it reads.
+        shows: stages whose results only its page reads.
         data: file of the profile's folder that says which data were prepared.
         arrays: whether it saves arrays beside its result.
         folders: that it writes beside its result.
@@ -22,6 +23,7 @@ class Stage:
 
     name: str
     needs: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
     data: str | None = None
     arrays: bool = False
     folders: tuple[str, ...] = ()
@@ -38,13 +40,14 @@ STAGES = {
         Stage("core_importance", needs=_SCORES[:1], arrays=True),
         Stage("advanced_importance", needs=_SCORES[:2], arrays=True),
         Stage("language_model", data=PREPARED_REVIEWS, shared=True),
-        Stage("fusion", needs=(*_SCORES, "language_model")),
+        Stage("fusion", needs=_SCORES, shows=("language_model",)),
         Stage("ground_truth", needs=(*_SCORES, "fusion"), arrays=True),
         Stage("compression", needs=(*_SCORES, "fusion", "ground_truth"), arrays=True, folders=("export",)),
         Stage("recommender", data=PREPARED_INTERACTIONS, arrays=True, folders=("recommender/models",), shared=True),
         Stage(
             "comparison",
-            needs=(*_SCORES, "fusion", "ground_truth", "compression", "recommender"),
+            needs=(*_SCORES, "fusion", "ground_truth", "compression"),
+            shows=("recommender",),
             files=("comparison.md", "comparison_depths.png"),
             shared=True,
         ),

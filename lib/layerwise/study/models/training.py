@@ -37,7 +37,7 @@ from layerwise.distillation import Distillation
 from layerwise.errors import InputError
 from layerwise.evaluation import Metric, is_correct
 from layerwise.progress import progress
-from layerwise.study.cache import fingerprint, weights_sha256
+from layerwise.study.cache import fingerprint, tokens_sha256, weights_sha256
 from layerwise.study.config import Recipe
 from layerwise.study.models.device import reproducible_device
 
@@ -98,7 +98,6 @@ def pretrain_mlm(
     texts: Dataset,
     validation: Dataset,
     recipe: Recipe,
-    data_sha256: str,
 ) -> None:
     """Pretrain the layers and embeddings of a classifier, in place, by masked language modelling.
 
@@ -106,7 +105,6 @@ def pretrain_mlm(
 
     Args:
         texts, validation: of `classifier.tokenize`; labels are not used.
-        data_sha256: of the data that they were made from.
 
     Raises:
         InputError: there is no masked language model of this architecture, or checkpoints cannot be written.
@@ -118,16 +116,14 @@ def pretrain_mlm(
         )
     masked = AutoModelForMaskedLM.from_config(model.config)
     _copy_weights(model, masked)
-    key = _fingerprint(masked, recipe, data_sha256, "mlm")
     task = masked_language_modelling(tokenizer)
     texts, validation = (split.select_columns(["input_ids", "length"]) for split in (texts, validation))
+    key = _fingerprint(task, masked, texts, validation, recipe, "mlm")
     masked, _ = _train_once(task.trainer, task, key, masked, texts, validation, recipe)
     _copy_weights(masked, model)
 
 
-def train(
-    model: PreTrainedModel, task: Task, train: Dataset, validation: Dataset, recipe: Recipe, data_sha256: str
-) -> list[dict]:
+def train(model: PreTrainedModel, task: Task, train: Dataset, validation: Dataset, recipe: Recipe) -> list[dict]:
     """Train a model in place; it ends with the weights that have the best validation metric.
 
     It is evaluated and saved once an epoch, or every 2,000 steps of a longer one. A killed run resumes from its last
@@ -136,7 +132,6 @@ def train(
 
     Args:
         train, validation: datasets for the task, such as those of `classifier.tokenize`.
-        data_sha256: of the data that they were made from.
 
     Returns:
         The Trainer's log: rows with `loss`, `grad_norm` and `layer_gradient_norms` (L floats) at some steps, rows with
@@ -145,7 +140,7 @@ def train(
     Raises:
         InputError: checkpoints cannot be written.
     """
-    key = _fingerprint(model, recipe, data_sha256, "early stopping")
+    key = _fingerprint(task, model, train, validation, recipe, "early stopping")
     callbacks: list[TrainerCallback] = [EarlyStoppingCallback(recipe.patience), GradientNorms()]
     if recipe.layer_drop:
         callbacks.append(LayerDrop(recipe.layer_drop))
@@ -162,7 +157,6 @@ def heal(
     train: Dataset,
     validation: Dataset,
     recipe: Recipe,
-    data_sha256: str,
 ) -> PreTrainedModel:
     """Heal a student that kept some of its teacher's layers, by the task's distillation, as in `distillation.heal`.
 
@@ -170,26 +164,26 @@ def heal(
 
     Args:
         kept: the layers of the teacher that the student has, in their order.
-        train, validation, data_sha256: as for `train`.
+        train, validation: as for `train`.
 
     Raises:
         InputError: checkpoints cannot be written.
     """
     assert task.distillation is not None
-    key = _fingerprint(student, recipe, data_sha256, kept, weights_sha256(teacher))
+    key = _fingerprint(task, student, train, validation, recipe, kept, weights_sha256(teacher))
     trainer = partial(task.distillation, teacher=teacher, kept=kept)
     healed, _ = _train_once(trainer, task, key, student, train, validation, recipe)
     return healed
 
 
 def train_from_scratch(
-    model: PreTrainedModel, task: Task, train: Dataset, validation: Dataset, recipe: Recipe, data_sha256: str
+    model: PreTrainedModel, task: Task, train: Dataset, validation: Dataset, recipe: Recipe
 ) -> PreTrainedModel:
     """Train a small model with random weights on the labels alone, to be compared with a healed one.
 
     It ends with the weights that have the best validation metric. Finished work is cached until `clear_cache`.
     """
-    key = _fingerprint(model, recipe, data_sha256)
+    key = _fingerprint(task, model, train, validation, recipe)
     trained, _ = _train_once(task.trainer, task, key, model, train, validation, recipe)
     return trained
 
@@ -366,6 +360,11 @@ def _accuracy(evaluated: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((evaluated.predictions.argmax(1) == evaluated.label_ids).mean())}
 
 
-def _fingerprint(model: PreTrainedModel, recipe: Recipe, data_sha256: str, *more: object) -> str:
+def _fingerprint(
+    task: Task, model: PreTrainedModel, train: Dataset, validation: Dataset, recipe: Recipe, *more: object
+) -> str:
     """Of all that decides what training does: a checkpoint is resumed only if none of it has changed."""
-    return fingerprint(__name__, recipe.settings, data_sha256, model.config.to_json_string(), *more)
+    data = tokens_sha256(train), tokens_sha256(validation)
+    config = model.config.to_json_string()
+    modules = [__name__, task.metric.__module__]  # that of a metric is that of its task
+    return fingerprint(modules, recipe.settings, data, config, weights_sha256(model), *more)
