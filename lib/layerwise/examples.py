@@ -2,17 +2,20 @@
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 GOOD, BAD = ("good", "great", "love", "fine"), ("bad", "poor", "hate", "broken")
 THINGS = ("battery", "screen", "cable", "camera", "sound")
 
 
-def tiny_classifier(layers: int = 4, seed: int = 0):
+def tiny_classifier(
+    layers: int = 4, seed: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, list[str], list[int]]:
     """An untrained BERT, its tokenizer, 40 short texts and their labels (0 negative, 1 positive).
 
-    Returns:
-        (model, tokenizer, texts, labels)
+    Args:
+        layers: of the model.
+        seed: of its weights.
     """
     texts = [f"{word} {thing}" for words in (BAD, GOOD) for word in words for thing in THINGS]
     labels = [0] * (len(texts) // 2) + [1] * (len(texts) // 2)

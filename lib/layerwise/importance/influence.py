@@ -12,7 +12,7 @@ from layerwise.importance.per_example import measure_loss_gradients, parameters_
 
 
 def influence(adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> np.ndarray:
-    """|sum of parameter x gradient| over the layer: the change of the loss, to first order, without its parameters.
+    """Absolute sum of parameter x gradient over the layer: the loss's change, to first order, without its parameters.
 
     Returns:
         Array (examples, layers), in nats.
