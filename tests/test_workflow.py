@@ -338,7 +338,8 @@ def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
     assert planned(project, "analysis_reviews=20") == with_pages("core_importance", *AFTER_CORE)
     assert planned(project, "selection_reviews=20") == with_pages("ground_truth", "compression")
     assert planned(project, "heal_epochs=2") == with_pages("compression")
-    assert planned(project, "recommender_epochs=1") == with_pages("recommender")
+    of_recommender = {"recommender", "render_recommender", "render_comparison"} | BOOK
+    assert planned(project, "recommender_epochs=1") == of_recommender
     assert planned(project, "expert_model=gpt-4o") == with_pages("fusion", "ground_truth", "compression")
 
 
