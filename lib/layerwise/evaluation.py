@@ -156,9 +156,9 @@ def _check_masks(masks: np.ndarray, layers: int) -> None:
 def subnetwork_logits(forward: LayerwiseForward, masks: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
     """The row in `masks` (S, L) of each sub-network and its logits, depth first through the tree of shared prefixes.
 
-    Each layer is applied once to each state that several sub-networks share. A state is held until the last
-    sub-network that starts with it is entered. The one with the most to follow, which continues with the nearest
-    layer, is entered last, so no more than L / 2 + 1 states are held.
+    Each layer is applied once to each state that several sub-networks share. A state is freed when its last
+    continuation starts. The longest continuation, with the nearest layer, starts last, so no more than L / 2 + 1 states
+    are held.
     """
     wanted = {tuple(np.flatnonzero(mask).tolist()): row for row, mask in enumerate(masks)}
     following: dict[tuple[int, ...], set[int]] = {}

@@ -69,7 +69,11 @@ def export_model(
 
 
 def load_runtimes(folder: Path) -> dict[str, Runtime]:
-    """The classifier of an exported folder on the CPU: in PyTorch, and in onnxruntime in 32 and in 8 bits."""
+    """The classifier of an exported folder on the CPU: in PyTorch, and in onnxruntime in 32 and in 8 bits.
+
+    Raises:
+        OSError: the folder has no model; ModuleNotFoundError: onnxruntime is not installed.
+    """
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.no_grad()

@@ -75,7 +75,7 @@ class MethodSummary:
 
     Attributes:
         regret, percentile: means of the grades.
-        behind_best: by how much its value is below that of the method with the best mean percentile.
+        behind_best: value of the method with the best mean percentile, less this value.
         reversed_percentile: the percentile when the ranking is reversed, so that the least important layers are kept.
     """
 
@@ -87,15 +87,20 @@ class MethodSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Grading:
-    """What all sub-networks say about methods and layers.
+    """Grades of methods and values of layers, from a table of sub-networks.
 
     Attributes:
-        examples, subsets, complete: size of the table, and whether it holds all sub-networks.
-        sizes: the sub-networks by size.
-        grades, summary: of each method and baseline.
-        shapley, leave_one_out: mean value of each layer, in nats, with intervals.
-        interactions: of each pair of layers, named "0-1"; None where the table is a sample.
-        ranked, agreement: names, and the matrix of Kendall's tau of their rankings, with both ends of its intervals.
+        examples: number of examples of the table.
+        subsets: number of its sub-networks.
+        complete: whether it holds all of them.
+        sizes: the sub-networks of each size, by the number of layers kept.
+        grades: of each method and baseline, by the number of layers kept.
+        summary: the means of these grades over all sizes.
+        shapley: mean Shapley value of each layer (L,), in nats; `shapley_intervals` its 95 % intervals.
+        leave_one_out: mean loss of log-probability without each layer (L,), in nats; with intervals.
+        interactions: Shapley interaction of each pair of layers, named "0-1"; None where the table is a sample.
+        ranked: names of the rankings in the rows of `agreement`.
+        agreement: Kendall's tau of every two rankings; `agreement_low`, `agreement_high` are the ends of its intervals.
         random_half_loss: value lost with a random half of the layers.
         best_half_loss: value lost with the best half, on the same examples.
         thirds: mean places of early, middle and late layers by Shapley value; none for fewer than three layers.
@@ -219,9 +224,8 @@ def bootstrap_values(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
 def grade_selection(table: SubnetworkTable, values: np.ndarray, masks: np.ndarray) -> Grade:
     """Grade a selection against all others of its size; in a sampled table, against the random ones.
 
-    A method selects again in each resample of the examples that it scored, and each selection is graded in a resample
-    of the examples of the table, so an interval covers both. A sample may lack those selections: there the one from all
-    examples is graded in every resample.
+    In each bootstrap resample the method selects layers again, and the selection is graded on resampled examples. So an
+    interval covers both sources of error. In a sampled table, the selection from all examples is graded every time.
 
     Args:
         values: (S, R), of `bootstrap_values`.

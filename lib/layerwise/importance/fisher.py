@@ -14,9 +14,9 @@ def fisher(adapter: LayerwiseAdapter, batches: Sequence[Batch]) -> np.ndarray:
     r"""Trace of the true Fisher information of each layer, for each example.
 
     The trace is sum_c p(c given x) || d log p(c given x) / d theta_l ||^2 over the model's own classes; labels are not
-    used. With the Jacobian J of the logits it is the trace of J^T (diag(p) - p p^T) J. That matrix has rank C - 1 for C
-    classes. So its C - 1 eigenvectors, each scaled by the root of its eigenvalue, need one backward pass each: one pass
-    for two classes, where the sum over classes needs two.
+    used. With the Jacobian J of the logits it is the trace of J^T (diag(p) - p p^T) J. The matrix diag(p) - p p^T has
+    rank C - 1 for C classes, so C - 1 backward passes suffice instead of C: one for each eigenvector, scaled by the
+    root of its eigenvalue.
 
     Returns:
         Array (examples, layers), in squared nats for a unit change of the parameters.

@@ -39,6 +39,9 @@ def plant_identities(adapter: LayerwiseAdapter, after: tuple[int, ...]) -> tuple
 def randomise_weights(adapter: LayerwiseAdapter, seed: int) -> LayerwiseAdapter:
     """The same architecture with random weights. A method that ranks its layers the same way ignores the training.
 
+    Args:
+        seed: of the weights.
+
     Source: the model randomisation test of Adebayo et al. (2018).
     """
     with torch.random.fork_rng():
@@ -51,6 +54,12 @@ def sanity_check(
     scores: np.ndarray, planted_scores: np.ndarray, planted: list[int], untrained_scores: np.ndarray
 ) -> dict:
     """Check a method by its mean scores of the model, of its copy with planted layers, and of the untrained model.
+
+    Args:
+        scores: (L,) of the model.
+        planted_scores: (L + planted,) of the copy with planted layers.
+        planted: indices of the planted layers.
+        untrained_scores: (L,) of the model with random weights.
 
     Returns:
         `zero`: the planted layers score zero; `last`: no other score is nearer to zero; `untrained_tau`: Kendall's tau

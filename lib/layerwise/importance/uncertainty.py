@@ -16,6 +16,8 @@ def uncertainty(
 ) -> np.ndarray:
     """Growth of the predictive entropy when dropout is on in this layer alone.
 
+    The entropy is that of the mean of the sampled predictions, less that of the prediction without dropout.
+
     The dropout is on the layer's update (output less input), at one rate whatever the model was trained with. So models
     are compared on one scale, and those without dropout, such as most decoders, are measured as well. Masks are drawn
     for each example and are the same for all layers, so a score does not depend on the batch.
@@ -27,7 +29,7 @@ def uncertainty(
     Returns:
         Array (examples, layers), in nats.
 
-    Source: Gal & Ghahramani (2016); the predictive entropy of the mean of the sampled predictions.
+    Source: Gal & Ghahramani (2016).
     """
     rows, first = [], 0
     for batch in batches:
