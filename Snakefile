@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 
 import grimp
-import nbformat
 import yaml
 from papermill import inspect_notebook
 
 sys.path.insert(0, "book")
-from pages import select
+from pages import code_of, read, select
 
 from layerwise.errors import InputError
 from layerwise.study.profiles import load_profile
@@ -81,8 +80,8 @@ def parameters(stage):
 
 def code(stage, part):
     """The code of one part of a notebook."""
-    notebook = select(part, nbformat.read(f"notebooks/{stage.name}.ipynb", as_version=4))
-    return "\n".join(cell.source for cell in notebook.cells)
+    cells = select(part, read(f"notebooks/{stage.name}.ipynb"))["cells"]
+    return "\n".join(code_of(cell) for cell in cells)
 
 
 def code_sha256(stage, part):
