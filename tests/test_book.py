@@ -15,6 +15,7 @@ GIVEN = {"95 %", "2.5 %", "50 %", "100 %", "0 %", "3.11", "3.13"}
 GIVEN_ON = {
     "training": {"16 times"},
     "language_model": {"1.35", "0.71"},
+    "library": {"0.5"},
     "data": {"0.5"},
     "data_statement": {"0.5", "0.25", "43.9"},
     "model_card": {"90 %"},

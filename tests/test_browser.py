@@ -187,7 +187,7 @@ CONTRAST = """
     if (!text || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
     const behind = [];
     for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
-    const shown = [luminance(behind), luminance([...behind_best, getComputedStyle(element).color])];
+    const shown = [luminance(behind), luminance([...behind, getComputedStyle(element).color])];
     const contrast = (Math.max(...shown) + 0.05) / (Math.min(...shown) + 0.05);
     found.push([contrast, `${element.tagName} ${text.slice(0, 40)}`]);
   }

@@ -262,7 +262,7 @@ def test_an_expert_that_fails_changes_nothing_else_and_one_that_answers_is_grade
     assert truth["grades"]["expert"]["1"]["layers"] == [0] and "tau of the expert's ranking" in page
 
     texts = pd.read_parquet(project / "runs/smoke/reviews/analysis.parquet")["text"]
-    assert not [text for text in texts if text in json.dumps(server.asked)]
+    assert not [text for text in texts if text in json.dumps(server.requests)]
     for file, content in outputs(again).items():
         assert KEY not in content and "127.0.0.1" not in content, file
 
