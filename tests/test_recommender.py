@@ -17,6 +17,7 @@ from layerwise.importance.scoring import score
 from layerwise.study.data.interactions import load_interactions, prepare_interactions
 from layerwise.study.models import recommender, training
 from layerwise.study.models.recommender import TASK, SASRec
+from layerwise.study.profiles import RECOMMENDER_METHODS
 
 PRODUCTS, LENGTH = 30, 6
 
@@ -243,7 +244,7 @@ def test_the_adapter_bypasses_and_keeps_layers_of_a_recommender(setting):
     assert smaller.num_parameters() < setting.model.num_parameters()
 
 
-@pytest.mark.parametrize("method", recommender.RECOMMENDER_METHODS)
+@pytest.mark.parametrize("method", RECOMMENDER_METHODS)
 def test_each_method_of_the_recommender_scores_every_user_and_layer(setting, method):
     scores = score(setting.model, setting.batches["analysis"], method).per_example
     assert scores.shape == (30, 3) and scores.std() > 0

@@ -20,6 +20,7 @@ from layerwise.report.text import (
     describe_pruning,
     describe_recommenders,
     describe_retention,
+    describe_run,
     describe_selection_effect,
     describe_smaller_recommenders,
     describe_speed,
@@ -265,3 +266,11 @@ def test_the_texts_on_recommenders_name_a_winner_only_where_the_interval_does():
     assert describe_from_scratch(result).endswith(
         "in hundredths: -2.0 [-3.0, -1.0] at 4x. Shown to be better at none, worse at 4x."
     )
+
+
+def test_the_foot_of_a_page_names_models_and_seeds_in_words():
+    result = records.load_studies(["electronics"])["electronics"]["minilm", 1]["training"]
+    assert ", model minilm, seed 1, reviews.parquet, commit " in describe_run(result.provenance, "reviews.parquet")
+    parameters = {"profile": "quick", "models": ["scratch", "minilm"], "seeds": [0, 1]}
+    compared = result.provenance.model_copy(update={"parameters": parameters})
+    assert describe_run(compared, "reviews").startswith("profile quick, model scratch, minilm, seed 0, 1, reviews, ")

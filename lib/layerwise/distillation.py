@@ -32,10 +32,7 @@ class Distillation(Trainer):
     def __init__(self, *args, teacher: PreTrainedModel, kept: Sequence[int], **kwargs):
         super().__init__(*args, **kwargs)
         self._teacher = teacher.to(self.args.device).eval()
-        self._targets = [
-            *kept[1:],
-            teacher.config.num_hidden_layers,
-        ]  # of the student's layers
+        self._targets = [*kept[1:], teacher.config.num_hidden_layers]  # of the student's layers
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if return_outputs:  # evaluation asks for the labels, not for the teacher

@@ -82,7 +82,7 @@ def _trim(state: dict, seen: set[str]) -> list[int]:
 
 
 def _renumber(processor: dict, new_ids: dict[int, int]) -> None:
-    """Give the special tokens that a post-processor adds their new_ids ids."""
+    """Give the special tokens that a post-processor adds their new ids."""
     for part in processor.get("processors", []):
         _renumber(part, new_ids)
     for role in {"cls", "sep"} & processor.keys():  # BERT's and RoBERTa's own

@@ -32,8 +32,8 @@ def describe_run(provenance: Provenance, data: str, model: str | None = None) ->
     models = [model] if model else parameters.get("models") or [parameters.get("base_model") or parameters["llm"]]
     seeds = parameters.get("seeds") or [parameters["seed"]]
     return (
-        f"profile {parameters['profile']}, model {models}, seed {seeds}, {data}, commit {provenance.commit}, "
-        f"{provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
+        f"profile {parameters['profile']}, model {', '.join(models)}, seed {', '.join(map(str, seeds))}, {data}, "
+        f"commit {provenance.commit}, {provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
     )
 
 

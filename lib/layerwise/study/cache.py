@@ -40,9 +40,8 @@ def weights_sha256(model: PreTrainedModel) -> str:
 def tokens_sha256(rows: Dataset) -> str:
     """The sha256 of the tokens and labels of a tokenized dataset."""
     digest = hashlib.sha256()
-    for batch in rows.select_columns([name for name in ("input_ids", "labels") if name in rows.column_names]).iter(
-        1000
-    ):
+    columns = [name for name in ("input_ids", "labels") if name in rows.column_names]
+    for batch in rows.select_columns(columns).iter(1000):
         digest.update(repr(batch).encode())
     return digest.hexdigest()
 

@@ -23,9 +23,8 @@ from layerwise.vocabulary import trim_vocabulary
 
 RANDOM_SELECTIONS = 5
 
-Key = tuple[
-    float | None, str, bool
-]  # of a smaller model: ratio, by whom its layers were selected, whether it was healed
+# Of a smaller model: ratio, by whom its layers were selected, whether it was healed.
+Key = tuple[float | None, str, bool]
 
 
 class ModelVariant(NamedTuple):

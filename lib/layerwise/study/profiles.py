@@ -23,10 +23,10 @@ SELECTIONS = (
     *("greedy", "best_subset"),
     *("first", "last", "even", "random_1", "random_2", "random_3", "random_4", "random_5"),
 )
-
-# Of the recommender no expert is asked, and some methods cannot be computed.
-RECOMMENDER_SELECTIONS = tuple(
-    name for name in SELECTIONS if name not in ("fisher", "mutual_information") and "expert" not in name
+# With a class a product, Fisher information takes thousands of backward passes, and a probe has no second example.
+RECOMMENDER_METHODS = tuple(name for name in METHODS if name not in ("fisher", "mutual_information"))
+RECOMMENDER_SELECTIONS = tuple(  # no expert is asked
+    name for name in SELECTIONS if name in RECOMMENDER_METHODS or (name not in METHODS and "expert" not in name)
 )
 
 

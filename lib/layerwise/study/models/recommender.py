@@ -27,14 +27,11 @@ from layerwise import statistics
 from layerwise.batches import Batch, model_inputs
 from layerwise.distillation import Distillation
 from layerwise.errors import InputError
-from layerwise.importance import METHODS
 from layerwise.study.config import Parameters
 from layerwise.study.models.device import reproducible_device
 from layerwise.study.models.training import Task
 from layerwise.study.schemas import RecommenderMetrics
 
-# With a class a product, Fisher information takes thousands of backward passes, and a probe has no second example.
-RECOMMENDER_METHODS = tuple(name for name in METHODS if name not in ("fisher", "mutual_information"))
 TOP = 10  # products that are recommended
 PADDING = 0  # numbers of products start at 1
 IGNORED = -100  # label of padding
