@@ -1,0 +1,214 @@
+"""What the recorded runs found: the quantities that pages quote, and on which their sentences depend.
+
+Each function reads `results/` alone. A model is named as in the studies: minilm, scratch or smollm2-12.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from layerwise.grading import is_baseline
+from layerwise.importance import METHODS
+from layerwise.statistics import Interval, combine_seeds
+from layerwise.study import records
+from layerwise.study.schemas import Candidate, GroundTruthResult, LanguageModelResult, RecommenderResult
+
+
+def models() -> list[str]:
+    """The models of the reference runs."""
+    return list(dict.fromkeys(stages["training"].model.base_model for stages in _runs()))
+
+
+def accuracies(model: str) -> list[Interval]:
+    """Test accuracy of each run."""
+    return [stages["training"].test.accuracy for stages in _runs(model)]
+
+
+def gains(model: str) -> list[Interval]:
+    """Test accuracy of each run less that of TF-IDF with logistic regression on the same reviews."""
+    return [stages["training"].difference for stages in _runs(model)]
+
+
+def graded(model: str | None = None) -> list[GroundTruthResult]:
+    """The runs whose sub-networks were evaluated."""
+    return [stages["ground_truth"] for stages in _runs(model) if "ground_truth" in stages]
+
+
+def random_half_losses(model: str) -> list[Interval]:
+    """Accuracy lost with a random half of the layers, without healing: the mean of all halves, for each run."""
+    return [truth.random_half_loss for truth in graded(model)]
+
+
+def best_half_losses(model: str) -> list[float]:
+    """Accuracy lost with the best half, without healing, on reviews that did not select it, for each run."""
+    losses = []
+    for truth in graded(model):
+        depth = len(truth.shapley)
+        held_out = truth.sizes[depth // 2].best.held_out
+        losses.append(truth.sizes[depth].best.value - held_out)
+    return losses
+
+
+def best_halves(model: str) -> list[tuple[int, ...]]:
+    """The half of the layers with the highest accuracy, without healing, for each run."""
+    return [tuple(truth.sizes[len(truth.shapley) // 2].best.layers) for truth in graded(model)]
+
+
+def percentiles(selected_by: str, model: str | None = None) -> list[float]:
+    """Mean percentile of a selection among all of its size, for each run: 0.5 is chance."""
+    return [truth.summary[selected_by].percentile.value for truth in graded(model)]
+
+
+def best_methods(model: str) -> set[str]:
+    """The single methods that have the highest mean percentile in a run."""
+    return {max(METHODS, key=lambda name: truth.summary[name].percentile.value) for truth in graded(model)}
+
+
+def always_above_chance() -> set[str]:
+    """The methods, fusions and baselines whose mean percentile is above chance in every run."""
+    names = set(graded()[0].summary).intersection(*(truth.summary for truth in graded()))
+    return {name for name in names if min(percentiles(name)) > 0.5}
+
+
+def gains_of_best_method(model: str) -> list[Interval]:
+    """Accuracy of the best method's layers less that of the mean choice, over all sizes, for each run."""
+    return [truth.summary["random"].behind_best for truth in graded(model)]
+
+
+def passes(method: str, layers: int) -> float:
+    """Forward passes of a review that a method takes."""
+    return METHODS[method].passes(layers, 2)
+
+
+def passes_of_all_subnetworks(layers: int) -> float:
+    """Forward passes of a review that evaluating every sub-network takes: each of its prefixes runs once."""
+    return (2**layers - 1) / layers
+
+
+def kept(model: str, layers: int, healed: bool = True, selected_by: str = "best_subset") -> list[Interval]:
+    """Test accuracy of the models of so many layers as a share of the whole model's, for each run."""
+    return [each.retention for each in _candidates(model, layers, selected_by, healed)]
+
+
+def ratio(model: str, layers: int) -> float:
+    """How many times fewer parameters a model of so many layers has."""
+    return next(
+        plan.reached
+        for stages in _runs(model)
+        if "compression" in stages
+        for plan in stages["compression"].plans
+        if plan.layers == layers
+    )
+
+
+def effects(when: str) -> list[Interval]:
+    """Accuracy of the selected layers less that of as many random ones, "before" or "after" healing.
+
+    One for each run and size with a healed random selection; where the two selections are the same layers, none.
+    """
+    differences = []
+    for stages in _runs():
+        if "compression" in stages:
+            for plan in stages["compression"].plans:
+                named = stages["compression"].contrasts[str(plan.ratio)]
+                if f"choice_{when}" in named and not _same_layers(stages["compression"].candidates, plan.ratio):
+                    differences.append(named[f"choice_{when}"])
+    return differences
+
+
+def contrasts(name: str) -> list[Interval]:
+    """Accuracy of every healed model less that of a compression baseline: "from_scratch" or "linear"."""
+    return [
+        named[name]
+        for stages in _runs()
+        if "compression" in stages
+        for named in stages["compression"].contrasts.values()
+        if name in named
+    ]
+
+
+def speedup(model: str, layers: int, runtime: str = "pytorch", batch: int = 32) -> list[float]:
+    """How many times as fast a model of so many layers is as the whole one in the same runtime, for each run."""
+    ratios = []
+    for stages in _runs(model):
+        if "compression" in stages and stages["compression"].timings:
+            times = {(t.ratio, t.runtime, t.batch): t.milliseconds for t in stages["compression"].timings}
+            asked = next(plan.ratio for plan in stages["compression"].plans if plan.layers == layers)
+            ratios.append(times[1.0, runtime, batch] / times[asked, runtime, batch])
+    return ratios
+
+
+def language_model() -> LanguageModelResult:
+    """The layer ablation of the language model, on the GPU."""
+    return records.load_shared_stage("language_model")["electronics"]
+
+
+def pruned(layers: int) -> Any:
+    """The pruned language model of so many layers with the lowest perplexity."""
+    return min(
+        (each for each in language_model().pruned if len(each.layers) == layers),
+        key=lambda each: each.perplexity.value,
+    )
+
+
+def recommender(study: str) -> RecommenderResult:
+    """The recommender of a study."""
+    return records.load_shared_stage("recommender")[study]
+
+
+def hours() -> float:
+    """Hours that all stages of the reference runs took."""
+    return records.total_hours(_studies())
+
+
+def better(differences: Iterable[Interval]) -> int:
+    """How many of these are above zero with their whole 95 % interval."""
+    return sum(each.low > 0 for each in differences)
+
+
+def worse(differences: Iterable[Interval]) -> int:
+    """How many of these are below zero with their whole 95 % interval."""
+    return sum(each.high < 0 for each in differences)
+
+
+def lowest(values: Sequence[Interval | float]) -> float:
+    """The smallest of these values."""
+    return min(each.value if isinstance(each, Interval) else each for each in values)
+
+
+def highest(values: Sequence[Interval | float]) -> float:
+    """The largest of these values."""
+    return max(each.value if isinstance(each, Interval) else each for each in values)
+
+
+def mean(values: Sequence[Interval]) -> Interval:
+    """The mean over the runs, from the lowest end of their intervals to the highest."""
+    return combine_seeds(list(values))
+
+
+def _candidates(model: str, layers: int, selected_by: str, healed: bool) -> list[Candidate]:
+    return [
+        each
+        for stages in _runs(model)
+        if "compression" in stages
+        for each in stages["compression"].candidates
+        if each.name == selected_by and each.healed == healed and each.layers and len(each.layers) == layers
+    ]
+
+
+def _same_layers(candidates: list[Candidate], ratio: float) -> bool:
+    """Whether the first selection and all healed baselines of a ratio keep the same layers."""
+    healed = [each for each in candidates if each.ratio == ratio and each.healed]
+    selected = [each.layers for each in healed if each.name == "best_subset"]
+    return all(each.layers in selected for each in healed if is_baseline(each.name))
+
+
+def _runs(model: str | None = None) -> list[dict[str, Any]]:
+    return [
+        stages for runs in _studies().values() for (name, _), stages in runs.items() if model is None or name == model
+    ]
+
+
+@cache
+def _studies() -> dict[str, records.Runs]:
+    return records.load_studies(records.REFERENCE_STUDIES)
