@@ -1,10 +1,14 @@
 """The chapters as lessons: their structure, and that their prose contains no result that no run measured."""
 
+import itertools
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from layerwise import importance
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = sorted(file for file in (ROOT / "book").rglob("*.md") if "stages" not in file.parts)
@@ -112,3 +116,69 @@ def test_every_reference_is_cited_and_there_are_enough_of_them():
     roles += [role for file in PAGES for role in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", file.read_text())]
     cited = {key.strip() for role in roles for key in role.split(",")}
     assert cited == known and len(cited) >= 35
+
+
+# Exercises that have the reader write a function: each has a solution, and a check that runs whatever was defined last.
+WRITTEN = [file for file in NOTEBOOKS if any(cell["id"].startswith("check-") for cell in cells(file))]
+
+
+def run_exercise(file, namespace: dict) -> dict:
+    """Run the solution of the chapter's written exercise, and return the namespace that its check reads."""
+    for cell in cells(file):
+        if cell["id"].startswith("write-"):
+            exec("".join(cell["source"]), namespace)
+    return namespace
+
+
+def run_check(file, namespace: dict, capsys) -> str:
+    """What the check of the chapter's written exercise prints."""
+    capsys.readouterr()
+    for cell in cells(file):
+        if cell["id"].startswith("check-"):
+            exec("".join(cell["source"]), namespace)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_the_check_of_a_written_exercise_accepts_the_solution_and_refuses_its_opposite(file, capsys):
+    namespace = run_exercise(file, {"np": np, "importance": importance})
+    assert run_check(file, namespace, capsys).startswith("Right: ")
+    (name,) = re.findall(r"^def (\w+)\(", read_prose(file), re.MULTILINE)
+    solution = namespace[name]
+    namespace[name] = lambda *arguments: 1 - np.asarray(solution(*arguments), dtype=float)
+    assert run_check(file, namespace, capsys).startswith("Not yet: ")
+
+
+def test_a_known_mistake_in_a_written_exercise_is_named(capsys):
+    (file,) = (file for file in WRITTEN if file.stem == "language_model")
+    namespace = run_exercise(file, {"np": np})
+    solution = namespace["my_block_influence"]
+    namespace["my_block_influence"] = lambda states, real: solution(states, np.ones_like(real))
+    assert run_check(file, namespace, capsys) == "Not yet: padding is no token of the text.\n"
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_a_chapter_opens_with_its_answer_what_it_needs_and_how_long_it_takes(file):
+    opening = "".join(cells(file)[0]["source"])
+    head = opening[opening.index(":class: chapter-head") : opening.rindex(":::")]
+    parts = [head.index(part) for part in ("**Answer:**", "**Needs:**", "**Before it:**", "**Takes:**")]
+    assert parts == sorted(parts) and "{glue:text}`stage-minutes:.1f` minutes" in head
+    assert "{glue:text}`" in head[: parts[1]]
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_what_the_reader_is_to_predict_is_hidden_until_a_click(file):
+    found = cells(file)
+    asked = [i for i, cell in enumerate(found) if "**Predict:**" in "".join(cell["source"])]
+    shown = [next(cell for cell in found[i + 1 :] if cell["cell_type"] == "code") for i in asked]
+    assert len(shown) >= 2 and all("hide-output" in cell["metadata"]["tags"] for cell in shown)
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_every_exercise_has_a_written_answer_after_its_solution(file):
+    texts = ["".join(cell["source"]) for cell in cells(file)]
+    starts = [i for i, text in enumerate(texts) if re.match(r"(?:## Exercises\s+)?\*\*\d+\.\*\*", text)]
+    end = next(i for i, text in enumerate(texts) if text.startswith("## Change this for your own data"))
+    for start, stop in itertools.pairwise([*starts, end]):
+        answers = [text for text in texts[start:stop] if text.startswith(":::{admonition} Answer\n:class: dropdown\n")]
+        assert len(answers) == 1 and len(answers[0].split()) > 25, texts[start]

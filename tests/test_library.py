@@ -14,7 +14,16 @@ import layerwise
 
 PUBLIC = {name: getattr(layerwise, name) for name in layerwise.__all__}
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("book/*.md")), ROOT / "results" / "README.md"]
-MODULES = ["adapter", "batches", "evaluation", "grading", "importance.scoring", "ranking", "statistics"]
+MODULES = [
+    "adapter",
+    "batches",
+    "evaluation",
+    "grading",
+    "importance.scoring",
+    "ranking",
+    "report.exercises",
+    "statistics",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

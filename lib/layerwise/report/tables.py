@@ -1,6 +1,6 @@
 """Tables of the pages: what many runs measured, how they were made, and how methods and claims compare."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from math import comb
 from statistics import mean, median
 from typing import Any
@@ -11,15 +11,19 @@ import pandas as pd
 from layerwise.grading import BASELINES, GOOD_PERCENTILE, Grading, pairwise_taus
 from layerwise.importance import METHODS, Method
 from layerwise.ranking import FUSION_RULES
+from layerwise.report.marks import mark
 from layerwise.statistics import Interval, combine_seeds
 from layerwise.study.config import Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
 from layerwise.study.schemas import (
     FROM_SCRATCH,
+    AdvancedImportanceResult,
     CheckedClaim,
     CompressionResult,
+    CoreImportanceResult,
     ExpertOpinions,
     GroundTruthResult,
+    LanguageModelResult,
     RecommenderResult,
     TrainingResult,
 )
@@ -58,6 +62,97 @@ def method_cards(names: Collection[str], layers: int, classes: int) -> pd.DataFr
             for name in names
         }
     ).T
+
+
+def ablation_table(result: CoreImportanceResult) -> pd.DataFrame:
+    """What the model loses without each layer, a row a layer, and marks: worse where the loss is shown."""
+    columns = zip(
+        zip(result.scores["ablation"], result.intervals["ablation"], strict=True),
+        zip(result.accuracy_drop, result.accuracy_drop_intervals, strict=True),
+        strict=True,
+    )
+    rows = []
+    for layer, losses in enumerate(columns):
+        nats, accuracy = (Interval(value=value, low=low, high=high, n=result.examples) for value, (low, high) in losses)
+        rows.append(
+            {
+                "without layer": layer,
+                "log-probability lost (nats)": f"{nats:+.3f}",
+                "by log-probability": mark(nats, lower_is_better=True),
+                "accuracy lost (points)": accuracy.points,
+                "by accuracy": mark(accuracy, lower_is_better=True),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def sanity_table(result: AdvancedImportanceResult, methods: Mapping[str, Method]) -> pd.DataFrame:
+    """Which methods detect layers that change nothing, a row each, and how far their ranking is due to training."""
+    rows = []
+    for name, check in result.sanity.items():
+        missed = "missed" if methods[name].sees_identity else "asks another question"
+        rows.append(
+            {
+                "method": name.replace("_", " "),
+                "planted layers score zero": "yes" if check.zero else "no",
+                "and come last": "yes" if check.last else "no",
+                "mark": "detected" if check.zero and check.last else missed,
+                "tau with the untrained model": f"{check.untrained_tau:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def thirds_table(thirds: Mapping[str, list[Interval]]) -> pd.DataFrame:
+    """Mean place of early, middle and late layers, a row a ranking; which third is shown to be highest, and lowest.
+
+    Args:
+        thirds: by the name of a ranking, its three mean places; none where there are too few layers.
+    """
+    rows = []
+    for ranking, places in thirds.items():
+        named = dict(zip(("early", "middle", "late"), places, strict=False))
+        by_place = sorted(named, key=lambda name: named[name].value)
+        highest = lowest = "not shown"
+        if named:
+            bottom, *_, top = by_place
+            if named[top].low > max(named[name].high for name in by_place[:-1]):
+                highest = top
+            if named[bottom].high < min(named[name].low for name in by_place[1:]):
+                lowest = bottom
+        row = {"ranked by": ranking} | {f"{name} third": f"{place:.2f}" for name, place in named.items()}
+        rows.append(row | {"highest": highest, "lowest": lowest})
+    return pd.DataFrame(rows)
+
+
+def pruning_table(result: LanguageModelResult) -> pd.DataFrame:
+    """Perplexity and accuracy of the pruned language models, a row a ratio and method, with marks.
+
+    `beside the lowest` is worse where the interval of the perplexity is above that of the lowest at its ratio; `beside
+    the majority` compares the interval of the accuracy with the majority accuracy.
+    """
+    rows = []
+    for pruned in result.pruned:
+        same_ratio = [each for each in result.pruned if each.ratio == pruned.ratio]
+        lowest = min(same_ratio, key=lambda each: each.perplexity.value)
+        behind = "worse" if pruned.perplexity.low > lowest.perplexity.high else "not shown"
+        low, high = pruned.accuracy.low - result.majority_accuracy, pruned.accuracy.high - result.majority_accuracy
+        rows.append(
+            {
+                "kept": f"{pruned.ratio:g}x: {len(pruned.layers)} layers",
+                "selected by": pruned.method,
+                "perplexity": f"{pruned.perplexity:,.0f}",
+                "beside the lowest": "lowest" if pruned.layers == lowest.layers else behind,
+                "accuracy": f"{pruned.accuracy:.0%}",
+                "beside the majority": mark(Interval(value=low, low=low, high=high, n=result.evaluated)),
+            }
+        )
+    rows += [
+        {"kept": f"{float(ratio):g}x", "selected by": "not reached by leaving out layers"}
+        for ratio, left in result.layers_left.items()
+        if not left
+    ]
+    return pd.DataFrame(rows).fillna("")
 
 
 def trust_table(truth: Grading, methods: dict[str, Method], layers: int, classes: int) -> pd.DataFrame:
