@@ -64,11 +64,16 @@ def name_ratio(ratio: float, reached: float) -> str:
     return asked if reached >= ratio or got == asked else f"{got} (asked for {asked})"
 
 
+def ratio_names(plans: Sequence[CompressionPlan]) -> dict[float, str]:
+    """By the ratio that was asked for, its name by what was reached."""
+    return {plan.ratio: name_ratio(plan.ratio, plan.reached) for plan in plans}
+
+
 def plans_table(plans: Sequence[CompressionPlan]) -> pd.DataFrame:
     """How each ratio of parameters is reached: a row a ratio."""
     return pd.DataFrame(
         {
-            "ratio": [name_ratio(plan.ratio, plan.reached) for plan in plans],
+            "ratio": list(ratio_names(plans).values()),
             "parameters": [f"1 / {plan.reached:.2f}" for plan in plans],
             "layers": [f"{plan.layers} of {plan.depth}" for plan in plans],
             "vocabulary": ["trimmed" if plan.trimmed else "whole" for plan in plans],
@@ -79,7 +84,7 @@ def plans_table(plans: Sequence[CompressionPlan]) -> pd.DataFrame:
 
 def name_recommenders(result: RecommenderResult) -> dict[str, str]:
     """The recommenders of a result in words; smaller Transformers by the ratio that was reached."""
-    smaller = {f"transformer_{plan.ratio:g}x": name_ratio(plan.ratio, plan.reached) for plan in result.plans}
+    smaller = {f"transformer_{ratio:g}x": name for ratio, name in ratio_names(result.plans).items()}
     return {
         name: f"transformer, {smaller[name]}" if name in smaller else name.replace("_", " ") for name in result.metrics
     }
