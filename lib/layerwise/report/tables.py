@@ -184,7 +184,7 @@ def fused_layers_table(result: FusionResult) -> pd.DataFrame:
         kept = {rule.replace("_", " "): layers[ratio] for rule, layers in result.kept.items()}
         same = "yes" if len({tuple(layers) for layers in kept.values()}) == 1 else "no"
         cells = {rule: ", ".join(map(str, layers)) for rule, layers in kept.items()} | {"all the same": same}
-        columns[f"{ratio}x: {size} layers" if size else f"{ratio}x: not reached"] = (
+        columns[f"{float(ratio):g}x: {f'{size} layers' if size else 'not reached'}"] = (
             cells if size else dict.fromkeys(cells, "")
         )
     return pd.DataFrame(columns)
