@@ -3,10 +3,19 @@
 import json
 import re
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
+from layerwise import ranking
+from layerwise.grading import bootstrap_values, grade_selection, select_layers
+from layerwise.report.exercises import check_answer
+from layerwise.study.models import recommender
+from layerwise.subnetworks import SubnetworkTable, all_masks, greedy_path
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WRITTEN = ("fusion", "ground_truth", "compression", "recommender")  # chapters with an exercise to write, and answers
 PAGES = sorted(file for file in (ROOT / "book").rglob("*.md") if "stages" not in file.parts)
 
 # Numbers in prose that no run measures: the level of an interval and of a test, chance, all; and, of single pages,
@@ -62,6 +71,72 @@ def test_every_exercise_is_followed_by_its_hidden_solution(file):
             assert "hide-cell" in after["metadata"]["tags"], numbers
             found += numbers
     assert found == [str(number) for number in range(1, len(found) + 1)] and len(found) >= 3
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_prediction_is_asked_for_before_a_click_shows_what_was_measured(name):
+    found = cells(ROOT / "notebooks" / f"{name}.ipynb")
+    for place, cell in enumerate(found):
+        if "**Predict:**" in "".join(cell["source"]):
+            answer = next(each for each in found[place:] if each["cell_type"] == "code")
+            assert "hide-output" in answer["metadata"]["tags"], cell["id"]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_chapter_says_at_its_head_what_it_needs_and_how_long_it_takes(name):
+    head, *_ = cells(ROOT / "notebooks" / f"{name}.ipynb")
+    _, _, opening = "".join(head["source"]).split("\n", 2)
+    assert opening.startswith(":::{admonition} What you will learn\n")
+    places = [
+        opening.index(part) for part in ("**Needs:**", "**Before it:**", "**Takes:**", "stage-minutes", ":::\n\n")
+    ]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_exercise_has_an_answer_in_words_and_one_asks_the_reader_to_write_the_thing_itself(name):
+    prose = read_prose(ROOT / "notebooks" / f"{name}.ipynb").partition("## Exercises")[2]
+    exercises = re.split(r"^\*\*\d+\.\*\*", prose, flags=re.MULTILINE)[1:]
+    assert all(each.count(":::{admonition} Answer\n:class: dropdown") == 1 for each in exercises)
+    assert sum("*Write it yourself:*" in each for each in exercises) == 1
+
+
+def solution(name: str, cell_id: str) -> dict:
+    """What the hidden solution of an exercise defines."""
+    (cell,) = [each for each in cells(ROOT / "notebooks" / f"{name}.ipynb") if each["id"] == cell_id]
+    defined = {"np": np}
+    exec("".join(cell["source"]), defined)
+    return defined
+
+
+def test_the_written_solutions_give_what_the_library_gives():
+    rng = np.random.default_rng(0)
+    ranks = ranking.rank_layers(rng.integers(0, 4, (5, 6)))
+    assert check_answer(solution("fusion", "write-borda")["my_borda"](ranks), ranking.borda(ranks)).startswith("Right")
+
+    values = rng.random((2**4, 20)) < 0.5
+    table = SubnetworkTable(all_masks(4), rng.random(values.shape), values)
+    means, pairs = table.mean_values, np.flatnonzero(table.sizes == 2)
+    masks = select_layers(rng.random((1, 4)))
+    chosen = table.rows(masks[:, 2])[0]
+    own = solution("ground_truth", "write-percentile")["my_percentile"](means[chosen], means[pairs[pairs != chosen]])
+    grade = grade_selection(table, bootstrap_values(table, np.ones((1, 20))), masks)
+    assert own == pytest.approx(grade.percentile[1, 0])
+
+    def value(layers):
+        row = table.rows(np.isin(np.arange(4), layers))
+        return means[row], table.log_p[row].mean()
+
+    path = solution("compression", "write-search")["my_search"](value, 4)
+    assert [np.flatnonzero(table.masks[row]).tolist() for row in greedy_path(table)[::-1]] == [[*each] for each in path]
+
+    # A product at each of twelve ranks: the right one is better than all but the first of them, and so on.
+    scores = torch.arange(13, 0, -1.0).repeat(12, 1)
+    batch = {"labels": torch.arange(1, 13), "seen": torch.zeros((12, 1), dtype=torch.long)}
+    expected = recommender.ndcg(scores, batch).numpy()
+    assert check_answer(solution("recommender", "write-ndcg")["my_ndcg"](np.arange(1, 13)), expected).startswith(
+        "Right"
+    )
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
