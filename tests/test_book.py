@@ -1,21 +1,16 @@
 """The chapters as lessons: their structure, and that their prose contains no result that no run measured."""
 
+import itertools
 import json
 import re
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT
 
-from layerwise import ranking
-from layerwise.grading import bootstrap_values, grade_selection, select_layers
-from layerwise.report.exercises import check_answer
-from layerwise.study.models import recommender
-from layerwise.subnetworks import SubnetworkTable, all_masks, greedy_path
+from layerwise import importance
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-WRITTEN = ("fusion", "ground_truth", "compression", "recommender")  # chapters with an exercise to write, and answers
 PAGES = sorted(file for file in (ROOT / "book").rglob("*.md") if "stages" not in file.parts)
 
 # Numbers in prose that no run measures: the level of an interval and of a test, chance, all; and, of single pages,
@@ -73,72 +68,6 @@ def test_every_exercise_is_followed_by_its_hidden_solution(file):
     assert found == [str(number) for number in range(1, len(found) + 1)] and len(found) >= 3
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_a_prediction_is_asked_for_before_a_click_shows_what_was_measured(name):
-    found = cells(ROOT / "notebooks" / f"{name}.ipynb")
-    for place, cell in enumerate(found):
-        if "**Predict:**" in "".join(cell["source"]):
-            answer = next(each for each in found[place:] if each["cell_type"] == "code")
-            assert "hide-output" in answer["metadata"]["tags"], cell["id"]
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_a_chapter_says_at_its_head_what_it_needs_and_how_long_it_takes(name):
-    head, *_ = cells(ROOT / "notebooks" / f"{name}.ipynb")
-    _, _, opening = "".join(head["source"]).split("\n", 2)
-    assert opening.startswith(":::{admonition} What you will learn\n")
-    places = [
-        opening.index(part) for part in ("**Needs:**", "**Before it:**", "**Takes:**", "stage-minutes", ":::\n\n")
-    ]
-    assert places == sorted(places)
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_every_exercise_has_an_answer_in_words_and_one_asks_the_reader_to_write_the_thing_itself(name):
-    prose = read_prose(ROOT / "notebooks" / f"{name}.ipynb").partition("## Exercises")[2]
-    exercises = re.split(r"^\*\*\d+\.\*\*", prose, flags=re.MULTILINE)[1:]
-    assert all(each.count(":::{admonition} Answer\n:class: dropdown") == 1 for each in exercises)
-    assert sum("*Write it yourself:*" in each for each in exercises) == 1
-
-
-def solution(name: str, cell_id: str) -> dict:
-    """What the hidden solution of an exercise defines."""
-    (cell,) = [each for each in cells(ROOT / "notebooks" / f"{name}.ipynb") if each["id"] == cell_id]
-    defined = {"np": np}
-    exec("".join(cell["source"]), defined)
-    return defined
-
-
-def test_the_written_solutions_give_what_the_library_gives():
-    rng = np.random.default_rng(0)
-    ranks = ranking.rank_layers(rng.integers(0, 4, (5, 6)))
-    assert check_answer(solution("fusion", "write-borda")["my_borda"](ranks), ranking.borda(ranks)).startswith("Right")
-
-    values = rng.random((2**4, 20)) < 0.5
-    table = SubnetworkTable(all_masks(4), rng.random(values.shape), values)
-    means, pairs = table.mean_values, np.flatnonzero(table.sizes == 2)
-    masks = select_layers(rng.random((1, 4)))
-    chosen = table.rows(masks[:, 2])[0]
-    own = solution("ground_truth", "write-percentile")["my_percentile"](means[chosen], means[pairs[pairs != chosen]])
-    grade = grade_selection(table, bootstrap_values(table, np.ones((1, 20))), masks)
-    assert own == pytest.approx(grade.percentile[1, 0])
-
-    def value(layers):
-        row = table.rows(np.isin(np.arange(4), layers))
-        return means[row], table.log_p[row].mean()
-
-    path = solution("compression", "write-search")["my_search"](value, 4)
-    assert [np.flatnonzero(table.masks[row]).tolist() for row in greedy_path(table)[::-1]] == [[*each] for each in path]
-
-    # A product at each of twelve ranks: the right one is better than all but the first of them, and so on.
-    scores = torch.arange(13, 0, -1.0).repeat(12, 1)
-    batch = {"labels": torch.arange(1, 13), "seen": torch.zeros((12, 1), dtype=torch.long)}
-    expected = recommender.ndcg(scores, batch).numpy()
-    assert check_answer(solution("recommender", "write-ndcg")["my_ndcg"](np.arange(1, 13)), expected).startswith(
-        "Right"
-    )
-
-
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_a_notebook_is_saved_without_outputs(file):
     for cell in cells(file):
@@ -187,3 +116,69 @@ def test_every_reference_is_cited_and_there_are_enough_of_them():
     roles += [role for file in PAGES for role in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", file.read_text())]
     cited = {key.strip() for role in roles for key in role.split(",")}
     assert cited == known and len(cited) >= 35
+
+
+# Exercises that have the reader write a function: each has a solution, and a check that runs whatever was defined last.
+WRITTEN = [file for file in NOTEBOOKS if any(cell["id"].startswith("check-") for cell in cells(file))]
+
+
+def run_exercise(file, namespace: dict) -> dict:
+    """Run the solution of the chapter's written exercise, and return the namespace that its check reads."""
+    for cell in cells(file):
+        if cell["id"].startswith("write-"):
+            exec("".join(cell["source"]), namespace)
+    return namespace
+
+
+def run_check(file, namespace: dict, capsys) -> str:
+    """What the check of the chapter's written exercise prints."""
+    capsys.readouterr()
+    for cell in cells(file):
+        if cell["id"].startswith("check-"):
+            exec("".join(cell["source"]), namespace)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_the_check_of_a_written_exercise_accepts_the_solution_and_refuses_its_opposite(file, capsys):
+    namespace = run_exercise(file, {"np": np, "importance": importance})
+    assert run_check(file, namespace, capsys).startswith("Right: ")
+    (name,) = re.findall(r"^def (\w+)\(", read_prose(file), re.MULTILINE)
+    solution = namespace[name]
+    namespace[name] = lambda *arguments: 1 - np.asarray(solution(*arguments), dtype=float)
+    assert run_check(file, namespace, capsys).startswith("Not yet: ")
+
+
+def test_a_known_mistake_in_a_written_exercise_is_named(capsys):
+    (file,) = (file for file in WRITTEN if file.stem == "language_model")
+    namespace = run_exercise(file, {"np": np})
+    solution = namespace["my_block_influence"]
+    namespace["my_block_influence"] = lambda states, real: solution(states, np.ones_like(real))
+    assert run_check(file, namespace, capsys) == "Not yet: padding is no token of the text.\n"
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_a_chapter_opens_with_its_answer_what_it_needs_and_how_long_it_takes(file):
+    opening = "".join(cells(file)[0]["source"])
+    head = opening[opening.index(":class: chapter-head") : opening.rindex(":::")]
+    parts = [head.index(part) for part in ("**Answer:**", "**Needs:**", "**Before it:**", "**Takes:**")]
+    assert parts == sorted(parts) and "{glue:text}`stage-minutes:.1f` minutes" in head
+    assert "{glue:text}`" in head[: parts[1]]
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_what_the_reader_is_to_predict_is_hidden_until_a_click(file):
+    found = cells(file)
+    asked = [i for i, cell in enumerate(found) if "**Predict:**" in "".join(cell["source"])]
+    shown = [next(cell for cell in found[i + 1 :] if cell["cell_type"] == "code") for i in asked]
+    assert len(shown) >= 2 and all("hide-output" in cell["metadata"]["tags"] for cell in shown)
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_every_exercise_has_a_written_answer_after_its_solution(file):
+    texts = ["".join(cell["source"]) for cell in cells(file)]
+    starts = [i for i, text in enumerate(texts) if re.match(r"(?:## Exercises\s+)?\*\*\d+\.\*\*", text)]
+    end = next(i for i, text in enumerate(texts) if text.startswith("## Change this for your own data"))
+    for start, stop in itertools.pairwise([*starts, end]):
+        answers = [text for text in texts[start:stop] if text.startswith(":::{admonition} Answer\n:class: dropdown\n")]
+        assert len(answers) == 1 and len(answers[0].split()) > 25, texts[start]
