@@ -50,7 +50,7 @@ def merge(notebook: dict, executed: list[dict]) -> dict:
             cell = ran[cell["id"]] | {"metadata": cell["metadata"]}
         cells.append(cell)
         if injected and "parameters" in tags_of(cell):
-            cells.append(injected)
+            cells.append(injected | {"metadata": injected["metadata"] | {"tags": [INJECTED, "hide-input"]}})
     return notebook | {"cells": cells}
 
 

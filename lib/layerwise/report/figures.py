@@ -479,6 +479,7 @@ def plot_latency(result: CompressionResult) -> Figure:
     accuracies = {
         (each.ratio, name): metrics.accuracy for each in result.exported for name, metrics in each.metrics.items()
     }
+    names = {1.0: "1x"} | {plan.ratio: plan.at for plan in result.plans}
     runtimes = list(dict.fromkeys(timing.runtime for timing in result.timings))
     for axes, size in zip(panels[0], sizes, strict=True):
         for runtime, colour, marker in zip(runtimes, (BLUE, ORANGE, GREEN), "osD", strict=True):
@@ -488,7 +489,7 @@ def plot_latency(result: CompressionResult) -> Figure:
             _plot_intervals(axes, times, values, fmt=marker, color=colour, label=runtime.replace("_", " "))
             for timing, accuracy in zip(timings, values, strict=True):
                 axes.annotate(
-                    f"{timing.ratio:g}x",
+                    names[timing.ratio],
                     (timing.milliseconds, accuracy.value),
                     xytext=(4, 4),
                     textcoords="offset points",

@@ -1,6 +1,7 @@
 """Tables of the pages: what many runs measured, how they were made, and how methods and claims compare."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
 from math import comb
 from statistics import mean, median
 from typing import Any
@@ -8,23 +9,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from layerwise.budget import CompressionPlan
 from layerwise.grading import BASELINES, GOOD_PERCENTILE, Grading, pairwise_taus
 from layerwise.importance import METHODS, Method
-from layerwise.ranking import FUSION_RULES
+from layerwise.ranking import FUSION_RULES, is_fused, kendall_taus
 from layerwise.report.marks import mark
-from layerwise.statistics import Interval, combine_seeds
+from layerwise.statistics import MARGIN, SIGNIFICANCE, Interval, combine_seeds
 from layerwise.study.config import Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
 from layerwise.study.schemas import (
     FROM_SCRATCH,
     AdvancedImportanceResult,
+    Candidate,
     CheckedClaim,
     CompressionResult,
     CoreImportanceResult,
     ExpertOpinions,
+    FusionResult,
     GroundTruthResult,
     LanguageModelResult,
     RecommenderResult,
+    SmallerRecommender,
     TrainingResult,
 )
 
@@ -32,6 +37,8 @@ from layerwise.study.schemas import (
 GAIN = "gain over TF-IDF + logistic regression (points)"
 RANDOM_HALF_LOSS = "accuracy lost with a random half of the layers (points)"
 BEST_HALF_LOSS = "accuracy lost with the best half of the layers (points)"
+
+POSITION_BASELINES = BASELINES[:3]
 
 # By what layers are selected, by kind.
 SELECTIONS: dict[str, Collection[str]] = {"method": METHODS, "fusion": FUSION_RULES, "baseline": BASELINES}
@@ -48,6 +55,42 @@ TRAINING_SETTINGS = (
     "bf16",
 )
 SCRATCH_SETTINGS = ("layers", "hidden_size", "heads", "vocabulary_size", "dropout")
+
+
+def name_ratio(ratio: float, reached: float) -> str:
+    """A ratio of parameters as text: by what was reached, with what was asked for where that could not be reached.
+
+    >>> name_ratio(2.5, reached=2.63), name_ratio(4.0, reached=2.75)
+    ('2.5x', '2.75x (asked for 4x)')
+    """
+    asked, got = f"{ratio:g}x", f"{reached:.3g}x"
+    return asked if reached >= ratio or got == asked else f"{got} (asked for {asked})"
+
+
+def ratio_names(plans: Sequence[CompressionPlan]) -> dict[float, str]:
+    """By the ratio that was asked for, its name by what was reached."""
+    return {plan.ratio: name_ratio(plan.ratio, plan.reached) for plan in plans}
+
+
+def plans_table(plans: Sequence[CompressionPlan]) -> pd.DataFrame:
+    """How each ratio of parameters is reached: a row a ratio."""
+    return pd.DataFrame(
+        {
+            "ratio": list(ratio_names(plans).values()),
+            "parameters": [f"1 / {plan.reached:.2f}" for plan in plans],
+            "layers": [f"{plan.layers} of {plan.depth}" for plan in plans],
+            "vocabulary": ["trimmed" if plan.trimmed else "whole" for plan in plans],
+            "reached": ["yes" if plan.reached >= plan.ratio else "no" for plan in plans],
+        }
+    )
+
+
+def name_recommenders(result: RecommenderResult) -> dict[str, str]:
+    """The recommenders of a result in words; smaller Transformers by the ratio that was reached."""
+    smaller = {f"transformer_{ratio:g}x": name for ratio, name in ratio_names(result.plans).items()}
+    return {
+        name: f"transformer, {smaller[name]}" if name in smaller else name.replace("_", " ") for name in result.metrics
+    }
 
 
 def method_cards(names: Collection[str], layers: int, classes: int) -> pd.DataFrame:
@@ -188,6 +231,52 @@ def expert_table(expert: ExpertOpinions) -> pd.DataFrame:
             "reason of the first opinion": expert.reasons[0],
         }
     ).rename_axis("layer")
+
+
+def expert_summary(expert: ExpertOpinions) -> pd.DataFrame:
+    """Who was asked as an expert, how often, and how far two of the answers agree on average: one row."""
+    taus = list(kendall_taus({str(i): ranks for i, ranks in enumerate(expert.ranks)}).values())
+    return pd.DataFrame(
+        {
+            "answered by": [expert.answered_by],
+            "asked": [expert.asked[:10]],
+            "opinions": [len(expert.ranks)],
+            "Kendall's tau between two": [f"{mean(map(float, taus)):.2f}" if taus else ""],
+        }
+    )
+
+
+def fused_layers_table(result: FusionResult) -> pd.DataFrame:
+    """The layers that each rule of fusion keeps at each ratio, and whether all rules keep the same: a row a rule.
+
+    A ratio that leaving out layers alone does not reach has no layers.
+    """
+    columns = {}
+    for ratio, size in result.layers_left.items():
+        kept = {rule.replace("_", " "): layers[ratio] for rule, layers in result.kept.items()}
+        same = "yes" if len({tuple(layers) for layers in kept.values()}) == 1 else "no"
+        cells = {rule: ", ".join(map(str, layers)) for rule, layers in kept.items()} | {"all the same": same}
+        columns[f"{float(ratio):g}x: {f'{size} layers' if size else 'not reached'}"] = (
+            cells if size else dict.fromkeys(cells, "")
+        )
+    return pd.DataFrame(columns)
+
+
+def pairs_table(result: FusionResult, methods: Sequence[str]) -> pd.DataFrame:
+    """The two methods that agree most and the two that agree least: a row each, with Kendall's tau and its interval."""
+    places = {name: result.ranked.index(name) for name in methods}
+    matrices = result.agreement, result.agreement_low, result.agreement_high
+    taus = {}
+    for one, other in combinations(methods, 2):
+        value, low, high = (matrix[places[one]][places[other]] for matrix in matrices)
+        taus[f"{one} and {other}".replace("_", " ")] = Interval(value=value, low=low, high=high, n=0)
+    most, least = max(taus, key=lambda pair: taus[pair].value), min(taus, key=lambda pair: taus[pair].value)
+    return pd.DataFrame(
+        {
+            "methods": {"agree most": most, "agree least": least},
+            "Kendall's tau": {"agree most": f"{taus[most]:.2f}", "agree least": f"{taus[least]:.2f}"},
+        }
+    )
 
 
 def provenance_table(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -400,7 +489,9 @@ def retention_table(smaller: list[dict], healed: bool) -> pd.DataFrame:
     cells: dict[tuple, dict[str, str | int]] = {}
     for row in sorted(smaller, key=lambda row: (row["model"], row["ratio"])):
         if (row["name"], row["healed"]) in shown:
-            head = {name: row[name] for name in ("model", "layers", "seeds")} | {"ratio": f"{row['ratio']:g}x"}
+            head = {name: row[name] for name in ("model", "layers", "seeds")} | {
+                "ratio": name_ratio(row["ratio"], row["reached"])
+            }
             name, value = row["name"].replace("_", " "), "{kept:.1%} [{low:.1%}, {high:.1%}]".format(**row)
             cells.setdefault((row["model"], row["ratio"]), head)[name] = value
     columns = ["model", "ratio", "layers", "seeds", *(name.replace("_", " ") for name, _ in shown)]
@@ -419,7 +510,8 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
             at_chance = {candidate.ratio for candidate in result.at_chance}
             for plan in result.plans:
                 contrasts = result.contrasts[str(plan.ratio)]
-                row = {"model": model, "seed": seed, "ratio": plan.at, "layers": plan.layers}
+                row = {"model": model, "seed": seed, "ratio": name_ratio(plan.ratio, plan.reached)}
+                row |= {"layers": plan.layers}
                 names = ("choice_before", "choice_after", "from_scratch", "linear")
                 row |= {name: contrasts.get(name) for name in names}
                 rows.append(row | {"at_chance": plan.ratio in at_chance})
@@ -429,10 +521,153 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
 def recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:
     """NDCG@10 of every recommender, a column a study."""
     columns = {
-        f"{study}: {result.data.source}": {name: f"{each.ndcg_10:.4f}" for name, each in result.metrics.items()}
+        f"{study}: {result.data.source}": {
+            shown: f"{result.metrics[name].ndcg_10:.4f}" for name, shown in name_recommenders(result).items()
+        }
         for study, result in results.items()
     }
-    return pd.DataFrame(columns).fillna("").rename_axis("NDCG@10").rename(index=lambda name: name.replace("_", " "))
+    return pd.DataFrame(columns).fillna("").rename_axis("NDCG@10")
+
+
+def speed_table(result: CompressionResult, ratio: float) -> pd.DataFrame:
+    """How many times as fast the smaller model is as the whole one: a row a batch and runtime."""
+    times = {(each.batch, each.runtime, each.ratio): each.milliseconds for each in result.timings}
+    rows = [
+        {
+            "batch": size,
+            "runtime": runtime.replace("_", " "),
+            "whole (ms)": f"{times[size, runtime, 1]:.2f}",
+            "smaller (ms)": f"{times[size, runtime, ratio]:.2f}",
+            "times as fast": f"{times[size, runtime, 1] / times[size, runtime, ratio]:.1f}",
+            "than PyTorch whole": f"{times[size, 'pytorch', 1] / times[size, runtime, ratio]:.1f}",
+        }
+        for size, runtime in dict.fromkeys((size, runtime) for size, runtime, _ in times)
+    ]
+    return pd.DataFrame(rows)
+
+
+def half_table(truth: Grading) -> pd.DataFrame:
+    """Accuracy that half of the layers lose, in points: a row each for a random half and the best half.
+
+    The last column is whether the whole interval lies above a loss of one point.
+    """
+    losses = {"a random half": truth.random_half_loss, "the best half": truth.best_half_loss}
+    verdicts = {"better": "yes", "worse": "no", "not shown": "not shown"}
+    return pd.DataFrame(
+        {
+            "layers kept": list(losses),
+            "accuracy lost (points)": [each.points for each in losses.values()],
+            "more than one point": [verdicts[mark(_less(each, MARGIN))] for each in losses.values()],
+        }
+    )
+
+
+def selection_marks(truth: Grading) -> pd.DataFrame:
+    """How the layers of each score and fusion compare: a row each, the best mean percentile first.
+
+    Marks are of the mean percentile over all sizes. With chance and with the best score by the interval of the
+    difference (that of the value, paired, for the best score). With the best position baseline and with its own
+    reversed ranking by two separate intervals, which is the stricter test.
+    """
+    summary = truth.summary
+    baseline = max(POSITION_BASELINES, key=lambda name: summary[name].percentile.value)
+    names = sorted(set(summary) - set(BASELINES), key=lambda name: (-summary[name].percentile.value, name))
+    rows = []
+    for name in names:
+        own, reverse = summary[name].percentile, summary[name].reversed_percentile
+        rows.append(
+            {
+                "selected by": name.replace("_", " "),
+                "mean percentile": f"{own:.0%}",
+                "against chance": mark(_less(own, 0.5)),
+                f"against the {baseline} layers": mark(_apart(own, summary[baseline].percentile)),
+                "against the best score": mark(summary[name].behind_best, lower_is_better=True)
+                if name != names[0]
+                else "",
+                "against the reversed ranking": mark(_apart(own, reverse)) if reverse else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def fused_regret_table(truth: Grading) -> pd.DataFrame:
+    """Mean regret of the fused rankings, and of the best and the median single score: a row each.
+
+    The last two columns have the value less that of the score with the best mean percentile, paired, and its mark.
+    """
+    summary = {name: each for name, each in truth.summary.items() if name not in BASELINES}
+    single = sorted((name for name in summary if not is_fused(name)), key=lambda name: summary[name].regret.value)
+    shown = {name: "fusion" for name in summary if is_fused(name)}
+    shown |= {single[(len(single) - 1) // 2]: "median score"} | {single[0]: "best score, selected after the fact"}
+    behind = {name: summary[name].behind_best for name in shown}
+    return pd.DataFrame(
+        {
+            "selected by": [name.replace("_", " ") for name in shown],
+            "kind": list(shown.values()),
+            "mean regret (points)": [_unsigned(summary[name].regret) for name in shown],
+            "less than the best percentile has (points)": [_unsigned(each) for each in behind.values()],
+            "mark": [mark(each, lower_is_better=True) for each in behind.values()],
+        }
+    )
+
+
+def interactions_table(truth: Grading) -> pd.DataFrame:
+    """How many pairs of layers replace or need each other, and the strongest of them; empty without interactions."""
+    groups: dict[str, dict[str, Interval]] = {"replace each other": {}, "need each other": {}, "not shown": {}}
+    names = {"better": "need each other", "worse": "replace each other"}
+    for pair, each in (truth.interactions or {}).items():
+        groups[names.get(side := mark(each), side)][pair] = each
+    rows = []
+    for group, pairs in groups.items() if truth.interactions else ():
+        strongest = max(pairs, key=lambda pair: abs(pairs[pair].value)) if pairs and group != "not shown" else None
+        rows.append(
+            {
+                "two layers": group,
+                "pairs": len(pairs),
+                "strongest": strongest.replace("-", " and ") if strongest else "",
+                "nats": f"{pairs[strongest]:+.3f}" if strongest else "",
+            }
+        )
+    return pd.DataFrame(rows, columns=["two layers", "pairs", "strongest", "nats"])
+
+
+def kept_table(
+    plans: Sequence[CompressionPlan], candidates: Sequence[Candidate] | Sequence[SmallerRecommender], choice: str
+) -> pd.DataFrame:
+    """What the smaller models of a selection keep, as a share of the whole model's: a row a ratio.
+
+    Where the non-inferiority test was made, the last column says whether they are shown to lose less than one point.
+    """
+    found = {(each.ratio, each.healed): each for each in candidates if each.name == choice}
+    rows = []
+    for plan in plans:
+        healed = found[plan.ratio, True]
+        row = {
+            "ratio": name_ratio(plan.ratio, plan.reached),
+            "layers": f"{plan.layers} of {plan.depth}",
+            "kept, unhealed": f"{found[plan.ratio, False].retention:.1%}",
+            "kept, healed": f"{healed.retention:.1%}",
+        }
+        if isinstance(healed, Candidate):
+            row["healed loses less than one point"] = "yes" if healed.p_value < SIGNIFICANCE else "not shown"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def contrasts_at(
+    plans: Sequence[CompressionPlan], contrasts: Mapping[str, Mapping[str, Interval]], names: Mapping[str, str]
+) -> dict[str, Interval]:
+    """Contrasts of `compression.paired_contrasts` for `marks_table`, by ratio; what was not measured is left out.
+
+    Args:
+        names: what is compared, in words, by the name of the contrast.
+    """
+    return {
+        f"{name_ratio(plan.ratio, plan.reached)}: {words}": contrasts[str(plan.ratio)][name]
+        for plan in plans
+        for name, words in names.items()
+        if name in contrasts[str(plan.ratio)]
+    }
 
 
 def _seeds_on_reviews(runs: list[dict[str, Any]], stage: str) -> str:
@@ -483,7 +718,7 @@ def _kept_after_healing(results: list[CompressionResult]) -> str:
             if (candidate.name, candidate.ratio, candidate.healed) == (result.choice, plan.ratio, True)
         ]
         if kept:
-            cells.append(f"{combine_seeds(kept):.1%} at {plan.at}")
+            cells.append(f"{combine_seeds(kept):.1%} at {name_ratio(plan.ratio, plan.reached)}")
     return ", ".join(cells)
 
 
@@ -536,3 +771,17 @@ def _settings(trained: TrainingResult, names: Iterable[str]) -> dict[str, str]:
     return {name.replace("_", " "): "all" if values[name] is None else f"{values[name]}" for name in names} | {
         "pretraining": f"{values['pretraining_epochs']} x {texts:,} texts" if texts else "none"
     }
+
+
+def _less(interval: Interval, amount: float) -> Interval:
+    return Interval(value=interval.value - amount, low=interval.low - amount, high=interval.high - amount, n=interval.n)
+
+
+def _apart(one: Interval, other: Interval) -> Interval:
+    """The difference of two intervals of which nothing joint is known: it excludes zero where they are separate."""
+    return Interval(value=one.value - other.value, low=one.low - other.high, high=one.high - other.low, n=one.n)
+
+
+def _unsigned(interval: Interval) -> str:
+    """An amount in points (hundredths)."""
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -236,7 +236,7 @@ def compare_over_seeds(
     values = {  # an expert, for example, may have answered for some of the seeds only
         key: np.stack([each[key] for each in of_seeds]) for key in of_seeds[0] if all(key in each for each in of_seeds)
     }
-    sizes: dict[float | None, int] = {plan.ratio: plan.layers for plan in first.plans}
+    plans: dict[float | None, CompressionPlan] = {plan.ratio: plan for plan in first.plans}
     counts = statistics.bootstrap_counts(whole.shape[1], samples, seed)
     rows = []
     for (ratio, name, healed), each in values.items():
@@ -246,7 +246,8 @@ def compare_over_seeds(
             {
                 "seeds": len(runs),
                 "ratio": ratio,
-                "layers": sizes.get(ratio),
+                "reached": plans[ratio].reached if ratio in plans else ratio,
+                "layers": plans[ratio].layers if ratio in plans else None,
                 "name": name,
                 "healed": healed,
                 "accuracy": metrics.accuracy.value,

@@ -103,6 +103,11 @@ def make_model_card(
         else ""
     )
     size = described.parameters / exported.parameters
+    asked = (
+        f" {exported.ratio:g}x was asked for and cannot be reached; the folder `{exported.folder}` is named by it."
+        if size < exported.ratio - 1e-6
+        else ""
+    )
     rows = "\n".join(
         f"| {FILES[runtime]} | {_format_percent(metrics.accuracy)} | {_format_percent(metrics.retention)} | "
         f"{exported.bytes[runtime] / 1e6:.2f} |"
@@ -120,7 +125,7 @@ def make_model_card(
 ---
 # {described.base_model}{f", {size:.2f} times smaller" if size > 1 else ""}
 
-It classifies product reviews as negative or positive. {layers}{trimmed}
+It classifies product reviews as negative or positive. {layers}{trimmed}{asked}
 
 ```python
 from transformers import pipeline
