@@ -47,6 +47,8 @@ sns.set_theme(
         "savefig.dpi": 150,
         "svg.hashsalt": "layerwise",  # ids that are equal in each run
         "font.size": 9,
+        "grid.linewidth": 0.7,
+        "grid.color": "0.87",
         "figure.titlesize": 10.5,
         "axes.titlesize": 9.5,
         "axes.labelsize": 9,
@@ -138,6 +140,7 @@ def plot_scores(result: LayerScoreResult, units: dict[str, str]) -> Figure:
         elif bounds.max() >= 10 * bounds.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if bounds.max() < 100 * bounds.min() else (1,)))
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -159,7 +162,8 @@ def plot_rank_intervals(result: LayerScoreResult) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
-    axes.legend(ncols=len(methods), loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.set_title("Rank of each layer by each method; bars: 95 % intervals", loc="left")
+    _legend_below(figure, [axes], columns=len(methods))
     return figure
 
 
@@ -225,10 +229,10 @@ def plot_ablation(results: dict[str, CoreImportanceResult]) -> Figure:
             (upper, pairs[0][0], result.scores["ablation"], result.intervals["ablation"]),
             (lower, pairs[0][1], result.accuracy_drop, result.accuracy_drop_intervals),
         ):
-            _plot_layers(axes, values, bounds, markersize=4)
-            axes.axhline(0, color="0.4", linewidth=1)
             if axes is not first:
                 axes.sharey(first)
+            _plot_layers(axes, values, bounds, markersize=4)
+            axes.axhline(0, color="0.4", linewidth=1)
         upper.set_title(_in_two_lines(name))
         lower.set_xlabel("layer left out")
         lower.yaxis.set_major_formatter(PercentFormatter(1))
@@ -287,7 +291,7 @@ def plot_regret(truth: Grading, methods: list[str]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="layers kept", ylabel="regret (accuracy)")
     axes.set_title("Accuracy lost against the best sub-network of the size; grey: other selections", loc="left")
-    axes.legend(loc="upper right")
+    _legend_below(figure, [axes], columns=3)
     _label_ends(axes, [(sizes[-1], regrets[name][-1], label, colour) for name, (colour, _, label) in focus.items()])
     return figure
 
@@ -500,7 +504,8 @@ def plot_thirds(places: dict[str, list[Interval]]) -> Figure:
     axes.set_yticks(range(len(rankings)), [name.replace("_", " ") for name in rankings])
     axes.invert_yaxis()
     axes.set(xlabel="mean place in the ranking (1: all others are less important)", xlim=(0, 1))
-    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.set_title("Where each ranking places early, middle and late layers", loc="left")
+    _legend_below(figure, [axes], columns=3)
     return figure
 
 
@@ -681,14 +686,18 @@ def plot_scoreboard(percentiles: pd.DataFrame) -> Figure:
     axes.xaxis.label.set_horizontalalignment("right")
     axes.invert_yaxis()
     axes.text(runs + 1.15, -0.7, "passes", fontsize=8.5)
-    runs_of: dict[tuple[str, str], list[int]] = {}
-    for run, key in enumerate(zip(studies, models, strict=True)):
-        runs_of.setdefault(key, []).append(run)
-    for (study, model), own in runs_of.items():
-        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-0.75, -0.75], color="0.3", linewidth=1, clip_on=False)
-        axes.text(
-            np.mean(own), -0.95, f"{study}\n{model}", rotation=35, rotation_mode="anchor", fontsize=8.5, linespacing=1.0
-        )
+    heading = {"color": "0.3", "linewidth": 1, "clip_on": False}
+    for model in dict.fromkeys(zip(studies, models, strict=True)):
+        own = [run for run in range(runs) if (studies[run], models[run]) == model]
+        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-0.7, -0.7], **heading)
+        axes.text(float(np.mean(own)), -0.9, model[1], rotation=35, rotation_mode="anchor", fontsize=8.5)
+    for study in dict.fromkeys(studies):
+        own = [run for run in range(runs) if studies[run] == study]
+        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-3.1, -3.1], **heading)
+        axes.text(own[0] - 0.4, -3.3, study, fontsize=8.5)
+    figure.suptitle(
+        "Layers selected by each score, fusion and baseline: better or worse than chance?", x=0.01, ha="left"
+    )
     figure.colorbar(
         image,
         ax=axes,
@@ -711,27 +720,22 @@ def plot_healing(contrasts: pd.DataFrame) -> Figure:
     shown = contrasts.dropna(subset=["choice_before", "choice_after"])
     models = list(dict.fromkeys(shown["model"]))
     figure, panels = _grid(len(models), 4.2, sharey=True)
-    for axes, model, colour in zip(panels, models, sns.color_palette("colorblind"), strict=False):
+    for axes, model, colour in zip(panels, models, (BLUE, RED, GREEN, PURPLE, ORANGE, "0.3"), strict=False):
         own = shown[shown["model"] == model]
         before, after = ([100 * each.value for each in own[name]] for name in ("choice_before", "choice_after"))
         axes.axhline(0, color="0.3", linewidth=1)
         axes.plot([0, 1], [before, after], "o-", color=colour, markersize=4, linewidth=1.2, alpha=0.8)
         axes.set_xticks([0, 1], ["before healing", "after healing"])
-        axes.set_xlim(-0.12, 1.12)
+        axes.set_xlim(-0.6, 1.25)
         axes.grid(visible=False, axis="x")
-        axes.set_title(_in_two_lines(model), color=colour)
+        axes.set_title(_in_two_lines(model), color=colour, weight="bold")
         kept = [f"{layers} layer{'s' if layers > 1 else ''}" for layers in own["layers"]]
-        _label_ends(axes, [(0, value, label, colour) for value, label in zip(before, kept, strict=True)], left=True)
-        axes.annotate(
-            f"{min(after):+.1f} to {max(after):+.1f}",
-            (1, max(after)),
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-        )
+        _label_ends(axes, [(0, value, label, colour) for value, label in zip(before, kept, strict=True)], at=0.25)
+        ends = f"{min(after):+.1f} to {max(after):+.1f}".replace("-", "\u2212")
+        axes.annotate(ends, (1, min(after)), (0, -8), textcoords="offset points", ha="center", va="top")
+        axes.margins(y=0.09)
     panels[0].set_ylabel("accuracy: selected less random layers (points)")
-    figure.suptitle("Healing closes the gap between selected and random layers", x=0.01, ha="left")
+    figure.suptitle("The gap between selected and random layers, before and after healing", x=0.01, ha="left")
     return figure
 
 
@@ -782,7 +786,7 @@ def _in_two_lines(model: str) -> str:
 
 
 def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, str]]:
-    """Colour, marker and label of up to four selections: the best method, fusion and baseline, and the last method."""
+    """Colour, marker and label of up to four selections: the best method, fusion and baseline, and the lowest method."""
     percentiles = {name: truth.summary[name].percentile.value for name in names}
     fusions, baselines = ([name for name in percentiles if kind(name)] for kind in (is_fused, is_baseline))
     methods = sorted(percentiles.keys() - {*fusions, *baselines}, key=lambda name: (percentiles[name], name))
@@ -791,7 +795,7 @@ def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, 
         (methods[-1:], BLUE, "o", "best method"),
         (fusions, GREEN, "D", "best fusion"),
         (baselines, ORANGE, "s", "best baseline"),
-        (methods[:1], RED, "v", "last method"),
+        (methods[:1], RED, "v", "lowest method"),
     ):
         if group:
             name = max(group, key=lambda name: percentiles[name])
@@ -799,31 +803,33 @@ def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, 
     return focus
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, tuple]], left: bool = False) -> None:
-    """Names beside the ends of lines (x, y, name, colour), apart from each other, each with a thin line to its end."""
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str, tuple]], at: float = 1.04) -> None:
+    """Names of lines (x, y, name, colour) at this share of the width, apart from each other, with a line to x, y."""
+    assert axes.figure is not None
     axes.figure.draw_without_rendering()  # from here on the scale is known
-    box = axes.get_window_extent()
-    inch = axes.figure.dpi / box.height
+    inch = axes.figure.dpi / axes.get_window_extent().height
     ends = sorted(ends, key=lambda end: end[1])
     places = [float(axes.transAxes.inverted().transform(axes.transData.transform(end[:2]))[1]) for end in ends]
     gaps = [0.15 * inch * (1 + end[2].count("\n")) for end in ends]
     for i in range(1, len(ends)):
-        places[i] = max(places[i], places[i - 1] + gaps[i])
-    top = 1 - gaps[-1] / 2 if ends else 1
+        places[i] = max(places[i], places[i - 1] + (gaps[i] + gaps[i - 1]) / 2)
+    top = 1.0
     for i in reversed(range(len(ends))):
-        places[i] = min(places[i], top)
-        top = places[i] - gaps[i]
+        places[i] = min(places[i], top - gaps[i] / 2)
+        top = places[i] - gaps[i] / 2
     for (x, y, name, colour), place in zip(ends, places, strict=True):
+        left = at < 0.5
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (float(left), 0.5), "shrinkA": 1}
         axes.annotate(
             name,
             (x, y),
-            (-0.04 if left else 1.04, place),
+            (at, place),
             textcoords="axes fraction",
             ha="right" if left else "left",
             va="center",
             fontsize=8.5,
-            color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3},
+            color=tuple(0.75 * np.array(colour)),  # darker than the line, so that it can be read
+            arrowprops=line | {"shrinkB": 3},
         )
 
 
