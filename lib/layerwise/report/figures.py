@@ -321,8 +321,11 @@ def plot_subnetworks(table: SubnetworkTable, truth: Grading, methods: list[str],
     return figure
 
 
-def hover_svg(figure: Figure, table: SubnetworkTable, alt: str) -> str:
-    """`plot_subnetworks` as SVG for a page: under the mouse each point says which layers it keeps, and its value."""
+def hoverable(figure: Figure, table: SubnetworkTable, alt: str) -> str:
+    """`plot_subnetworks` as HTML without scripts: under the mouse each point says which layers it keeps, and its value.
+
+    The figure is closed, so that a notebook does not show it a second time.
+    """
     file = StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = re.sub(r"^.*?<svg", f'<svg role="img" aria-label="{escape(alt)}"', file.getvalue(), count=1, flags=re.S)
@@ -332,11 +335,12 @@ def hover_svg(figure: Figure, table: SubnetworkTable, alt: str) -> str:
     start = svg.index(f'<g id="{POINTS}">')
     end = svg.index(' <g id="', start + 1)
     titles = (
-        f"{len(kept)} layers: {', '.join(map(str, kept)) or 'none'}\n{value:.3f}"
+        f"{len(kept)} of {table.layers} layers kept: {', '.join(map(str, kept)) or 'none'}\n{value:.3f}"
         for kept, value in zip(map(np.flatnonzero, table.masks), table.mean_values, strict=True)
     )
     titled = re.sub(r"(<use [^>]*?)/>", lambda use: f"{use[1]}><title>{next(titles)}</title></use>", svg[start:end])
-    return svg[:start] + titled + svg[end:]
+    plt.close(figure)
+    return f'<div class="hover">{svg[:start]}{titled}{svg[end:]}</div>'
 
 
 def plot_agreement(truth: Grading | FusionResult) -> Figure:
@@ -706,7 +710,7 @@ def plot_scoreboard(percentiles: pd.DataFrame) -> Figure:
         pad=0.02,
         format=PercentFormatter(1),
         ticks=(0, 0.25, 0.5, 0.75, 1),
-        label="mean percentile among all sub-networks of the size (50 %: chance); framed: the best baseline of the run",
+        label="mean percentile (50 %: chance); framed: the best baseline of the run",
     )
     return figure
 
@@ -786,7 +790,7 @@ def _in_two_lines(model: str) -> str:
 
 
 def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, str]]:
-    """Colour, marker and label of up to four selections: the best method, fusion and baseline, and the lowest method."""
+    """Colour, marker and label of up to four selections: best method, fusion and baseline, and lowest method."""
     percentiles = {name: truth.summary[name].percentile.value for name in names}
     fusions, baselines = ([name for name in percentiles if kind(name)] for kind in (is_fused, is_baseline))
     methods = sorted(percentiles.keys() - {*fusions, *baselines}, key=lambda name: (percentiles[name], name))
