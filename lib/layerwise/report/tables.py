@@ -15,7 +15,7 @@ from layerwise.importance import METHODS, Method
 from layerwise.ranking import FUSION_RULES, is_fused, kendall_taus
 from layerwise.report.marks import mark
 from layerwise.statistics import MARGIN, SIGNIFICANCE, Interval, combine_seeds
-from layerwise.study.config import Parameters
+from layerwise.study.config import LABELS, Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
 from layerwise.study.schemas import (
     FROM_SCRATCH,
@@ -452,6 +452,33 @@ def runs_above_chance_table(studies: dict[str, Runs]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def scoreboard_table(studies: dict[str, Runs]) -> pd.DataFrame:
+    """Mean percentile of each way to select layers: a row each, the best mean of all runs first, and a column a run.
+
+    Its index has the name, the kind, the mean and the forward passes of a review, its columns study, model and seed.
+    A range of passes is that of the depths. What was not graded in every run is left out.
+    """
+    truths = {
+        (study, model, seed): stages["ground_truth"]
+        for study, runs in studies.items()
+        for (model, seed), stages in runs.items()
+        if "ground_truth" in stages
+    }
+    depths = {len(truth.shapley) for truth in truths.values()}
+    rows = {}
+    for kind, names in SELECTIONS.items():
+        for name in names:
+            if truths and all(name in truth.summary for truth in truths.values()):
+                row = {run: truth.summary[name].percentile.value for run, truth in truths.items()}
+                passes = sorted({_passes(name, kind, truths.values(), depth) for depth in depths})
+                cost = "\u2013".join(f"{each:,.3g}" for each in dict.fromkeys((passes[0], passes[-1])))
+                rows[name.replace("_", " "), kind, mean(row.values()), cost] = row
+    table = pd.DataFrame(rows).T
+    table.index.names = ["selected by", "kind", "mean", "passes"]
+    table.columns.names = ["study", "model", "seed"]
+    return table.sort_index(level="mean", ascending=False, sort_remaining=False)
+
+
 def fusion_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """Percentiles of the fused rankings among all sub-networks of their size: a row a study, model and ratio.
 
@@ -720,6 +747,14 @@ def _kept_after_healing(results: list[CompressionResult]) -> str:
         if kept:
             cells.append(f"{combine_seeds(kept):.1%} at {name_ratio(plan.ratio, plan.reached)}")
     return ", ".join(cells)
+
+
+def _passes(name: str, kind: str, truths: Iterable[Grading], depth: int) -> float:
+    """Forward passes of a review that a selection needs; a fusion needs those of all methods that were graded."""
+    if kind == "baseline":
+        return 0
+    graded = {each for truth in truths for each in truth.summary if each in METHODS}
+    return sum(METHODS[each].passes(depth, len(LABELS)) for each in ([name] if kind == "method" else graded))
 
 
 def _percentiles_at(truths: list[GroundTruthResult], names: Iterable[str], layers: int) -> dict[str, Interval]:
