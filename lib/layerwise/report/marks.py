@@ -1,10 +1,11 @@
 """Differences that a build measured, each with a mark: better, worse, or not shown."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from layerwise.statistics import Interval
+from layerwise.statistics import Interval, combine_seeds
 
 
 def mark(difference: Interval, lower_is_better: bool = False) -> str:
@@ -31,3 +32,25 @@ def marks_table(
             "mark": [mark(each, lower_is_better) for each in differences.values()],
         }
     )
+
+
+def mark_seeds(differences: Sequence[Interval], lower_is_better: bool = False) -> str:
+    """The mark of a difference that was measured with several seeds: the one that all have, or how many have each."""
+    counts = Counter(mark(each, lower_is_better) for each in differences)
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{known} {n}" for known, n in counts.most_common())
+
+
+def marked_mean(differences: Sequence[Interval], lower_is_better: bool = False) -> str:
+    """A difference over seeds in points, with its interval and mark; empty if there is none."""
+    if not differences:
+        return ""
+    return f"{combine_seeds(differences).points}, {mark_seeds(differences, lower_is_better)}"
+
+
+def count_marks(differences: Mapping[str, Sequence[Interval]]) -> pd.DataFrame:
+    """A row a comparison: of how many differences it consists, and how many of them have each mark."""
+    rows = []
+    for name, each in differences.items():
+        counts = Counter(map(mark, each))
+        rows.append({"compared": name, "of": len(each)} | {m: counts[m] for m in ("better", "worse", "not shown")})
+    return pd.DataFrame(rows)

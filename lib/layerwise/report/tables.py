@@ -1,5 +1,6 @@
 """Tables of the pages: what many runs measured, how they were made, and how methods and claims compare."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from math import comb
 from statistics import mean, median
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from layerwise.budget import CompressionPlan
 from layerwise.grading import BASELINES, GOOD_PERCENTILE, Grading, pairwise_taus
 from layerwise.importance import METHODS, Method
 from layerwise.ranking import FUSION_RULES
+from layerwise.report.marks import marked_mean
 from layerwise.statistics import Interval, combine_seeds
 from layerwise.study.config import Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
@@ -28,6 +31,16 @@ from layerwise.study.schemas import (
 GAIN = "gain over TF-IDF + logistic regression (points)"
 RANDOM_HALF_LOSS = "accuracy lost with a random half of the layers (points)"
 BEST_HALF_LOSS = "accuracy lost with the best half of the layers (points)"
+BEST_SCORE_GAIN = "accuracy with the best score less the mean of all choices (points)"
+CHOICE_GAIN = "smallest model after healing: best layers less baseline layers (points)"
+HEALING_GAIN = "smallest model: healed less trained from scratch (points)"
+# Contrasts of smaller models, named as in `compression.paired_contrasts`, and their headings.
+CONTRASTS = {
+    "choice_before": "unhealed: best layers less baselines (points)",
+    "choice_after": "healed: best layers less baselines (points)",
+    "from_scratch": "healed less trained from scratch (points)",
+    "linear": "healed less linear classifier (points)",
+}
 
 # By what layers are selected, by kind.
 SELECTIONS: dict[str, Collection[str]] = {"method": METHODS, "fusion": FUSION_RULES, "baseline": BASELINES}
@@ -175,6 +188,14 @@ def claims_table(checked: list[CheckedClaim]) -> pd.DataFrame:
     return pd.DataFrame(rows.values()).fillna("")
 
 
+def recorded_verdicts(checked: list[CheckedClaim]) -> dict[str, str]:
+    """For each published figure, in how many studies and models the measured interval is above it, below or contains it."""
+    verdicts: dict[str, Counter[str]] = {}
+    for each in checked:
+        verdicts.setdefault(each.claim, Counter())[each.verdict] += 1
+    return {claim: ", ".join(f"{verdict} {n}" for verdict, n in c.most_common()) for claim, c in verdicts.items()}
+
+
 def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
     """Cost, grades, stability and agreement: a row a method, with columns for each model.
 
@@ -213,6 +234,26 @@ def answers_table(studies: dict[str, Runs]) -> pd.DataFrame:
             row["accuracy kept after healing"] = _kept_after_healing(compressed)
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
+
+
+def marked_answers(runs: Runs) -> pd.DataFrame:
+    """What the runs of a study answer: a row a question, a column a model; a difference in points, its interval, a mark.
+
+    Seeds are combined by `marks.marked_mean`. A cell is empty where a model has no results of the stage. The contrasts
+    of healed models are those at the highest ratio with a healed baseline.
+    """
+    columns = {}
+    for _, model, seeds in iterate_models({"": runs}):
+        truths = [stages["ground_truth"] for stages in seeds if "ground_truth" in stages]
+        smaller = [stages["compression"] for stages in seeds if "compression" in stages]
+        columns[model] = {
+            GAIN: marked_mean([stages["training"].difference for stages in seeds]),
+            RANDOM_HALF_LOSS: marked_mean([truth.random_half_loss for truth in truths], lower_is_better=True),
+            BEST_SCORE_GAIN: marked_mean([truth.summary["random"].behind_best for truth in truths]),
+            CHOICE_GAIN: _smallest_contrast(smaller, "choice_after"),
+            HEALING_GAIN: _smallest_contrast(smaller, "from_scratch"),
+        }
+    return pd.DataFrame(columns).rename_axis("question")
 
 
 def settings_table(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -305,11 +346,23 @@ def retention_table(smaller: list[dict], healed: bool) -> pd.DataFrame:
     cells: dict[tuple, dict[str, str | int]] = {}
     for row in sorted(smaller, key=lambda row: (row["model"], row["ratio"])):
         if (row["name"], row["healed"]) in shown:
-            head = {name: row[name] for name in ("model", "layers", "seeds")} | {"ratio": f"{row['ratio']:g}x"}
+            head = {"ratio": row["at"], "asked for": f"{row['ratio']:g}x"}
+            head |= {name: row[name] for name in ("model", "layers", "seeds")}
             name, value = row["name"].replace("_", " "), "{kept:.1%} [{low:.1%}, {high:.1%}]".format(**row)
             cells.setdefault((row["model"], row["ratio"]), head)[name] = value
-    columns = ["model", "ratio", "layers", "seeds", *(name.replace("_", " ") for name, _ in shown)]
+    columns = ["model", "ratio", "asked for", "layers", "seeds", *(name.replace("_", " ") for name, _ in shown)]
     return pd.DataFrame(cells.values(), columns=columns).fillna("")
+
+
+def marked_contrasts(plans: list[CompressionPlan], contrasts: dict[str, dict[str, Interval]]) -> pd.DataFrame:
+    """Effects of the selection of layers and of healing on one model, with marks: a row a ratio."""
+    rows = []
+    for plan in plans:
+        named = contrasts[str(plan.ratio)]
+        row = {"ratio": plan.at, "asked for": f"{plan.ratio:g}x", "layers": plan.layers}
+        marked = {CONTRASTS[name]: marked_mean([named[name]] if name in named else []) for name in CONTRASTS}
+        rows.append(row | marked)
+    return pd.DataFrame(rows)
 
 
 def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -324,9 +377,8 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
             at_chance = {candidate.ratio for candidate in result.at_chance}
             for plan in result.plans:
                 contrasts = result.contrasts[str(plan.ratio)]
-                row = {"model": model, "seed": seed, "ratio": plan.at, "layers": plan.layers}
-                names = ("choice_before", "choice_after", "from_scratch", "linear")
-                row |= {name: contrasts.get(name) for name in names}
+                row = {"model": model, "seed": seed, "ratio": plan.at, "asked for": f"{plan.ratio:g}x"}
+                row |= {"layers": plan.layers} | {name: contrasts.get(name) for name in CONTRASTS}
                 rows.append(row | {"at_chance": plan.ratio in at_chance})
     return pd.DataFrame(rows)
 
@@ -390,6 +442,16 @@ def _kept_after_healing(results: list[CompressionResult]) -> str:
         if kept:
             cells.append(f"{combine_seeds(kept):.1%} at {plan.at}")
     return ", ".join(cells)
+
+
+def _smallest_contrast(results: list[CompressionResult], name: str) -> str:
+    """A contrast at the highest ratio at which all seeds have it, with its mark and the ratio; empty if none has."""
+    for plan in sorted(results[0].plans if results else [], key=lambda plan: -plan.ratio):
+        measured = [result.contrasts.get(str(plan.ratio), {}).get(name) for result in results]
+        differences = [difference for difference in measured if difference]
+        if len(differences) == len(results):
+            return f"{marked_mean(differences)} (at {plan.at})"
+    return ""
 
 
 def _percentiles_at(truths: list[GroundTruthResult], names: Iterable[str], layers: int) -> dict[str, Interval]:

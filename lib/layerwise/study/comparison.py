@@ -107,18 +107,19 @@ def retention_rows(studies: dict[str, Runs]) -> list[dict]:
     rows = []
     for model, seeds in group_by_model(studies, "compression").items():
         results = [*seeds.values()]
-        layers = {plan.ratio: plan.layers for plan in results[0].plans}
+        plans = {plan.ratio: plan for plan in results[0].plans}
         candidates_of_seeds = [{(c.name, c.ratio, c.healed): c for c in result.candidates} for result in results]
         for key in candidates_of_seeds[0]:
             name, ratio, healed = key
             candidates = [each[key] for each in candidates_of_seeds if key in each]
-            if ratio in layers and len(candidates) == len(results):
+            if ratio in plans and len(candidates) == len(results):
                 kept = combine_seeds([candidate.retention for candidate in candidates])
                 rows.append(
                     {
                         "model": model,
                         "ratio": ratio,
-                        "layers": layers[ratio],
+                        "at": plans[ratio].at,
+                        "layers": plans[ratio].layers,
                         "name": name,
                         "healed": healed,
                         "seeds": len(candidates),
