@@ -1,11 +1,13 @@
 """Differences that a build measured, each with a mark: better, worse, or not shown."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from layerwise.statistics import Interval, combine_seeds
+
+MARKS = ("better", "worse", "not shown")
 
 
 def mark(difference: Interval, lower_is_better: bool = False) -> str:
@@ -47,10 +49,11 @@ def marked_mean(differences: Sequence[Interval], lower_is_better: bool = False) 
     return f"{combine_seeds(differences).points}, {mark_seeds(differences, lower_is_better)}"
 
 
-def count_marks(differences: Mapping[str, Sequence[Interval]]) -> pd.DataFrame:
-    """A row a comparison: of how many differences it consists, and how many of them have each mark."""
+def count_marks(differences: Mapping[str, Iterable[Interval | None]]) -> pd.DataFrame:
+    """A row a comparison: in how many cases it was measured, and how many of their differences have each mark."""
     rows = []
     for name, each in differences.items():
-        counts = Counter(map(mark, each))
-        rows.append({"compared": name, "of": len(each)} | {m: counts[m] for m in ("better", "worse", "not shown")})
+        measured = [difference for difference in each if isinstance(difference, Interval)]
+        counts = Counter(map(mark, measured))
+        rows.append({"compared": name, "measured": len(measured)} | {m: counts[m] for m in MARKS})
     return pd.DataFrame(rows)

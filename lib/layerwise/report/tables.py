@@ -23,6 +23,7 @@ from layerwise.study.schemas import (
     CompressionResult,
     ExpertOpinions,
     GroundTruthResult,
+    LanguageModelResult,
     RecommenderResult,
     TrainingResult,
 )
@@ -36,10 +37,10 @@ CHOICE_GAIN = "smallest model after healing: best layers less baseline layers (p
 HEALING_GAIN = "smallest model: healed less trained from scratch (points)"
 # Contrasts of smaller models, named as in `compression.paired_contrasts`, and their headings.
 CONTRASTS = {
-    "choice_before": "unhealed: best layers less baselines (points)",
-    "choice_after": "healed: best layers less baselines (points)",
-    "from_scratch": "healed less trained from scratch (points)",
-    "linear": "healed less linear classifier (points)",
+    "choice_before": "unhealed: best layers less baselines",
+    "choice_after": "healed: best layers less baselines",
+    "from_scratch": "healed less trained from scratch",
+    "linear": "healed less linear classifier",
 }
 
 # By what layers are selected, by kind.
@@ -189,7 +190,7 @@ def claims_table(checked: list[CheckedClaim]) -> pd.DataFrame:
 
 
 def recorded_verdicts(checked: list[CheckedClaim]) -> dict[str, str]:
-    """For each published figure, in how many studies and models the measured interval is above it, below or contains it."""
+    """For each published figure, the verdicts on the models that measured it, counted."""
     verdicts: dict[str, Counter[str]] = {}
     for each in checked:
         verdicts.setdefault(each.claim, Counter())[each.verdict] += 1
@@ -237,7 +238,7 @@ def answers_table(studies: dict[str, Runs]) -> pd.DataFrame:
 
 
 def marked_answers(runs: Runs) -> pd.DataFrame:
-    """What the runs of a study answer: a row a question, a column a model; a difference in points, its interval, a mark.
+    """What the runs of a study answer: a row a question, a column a model, each cell a difference with its mark.
 
     Seeds are combined by `marks.marked_mean`. A cell is empty where a model has no results of the stage. The contrasts
     of healed models are those at the highest ratio with a healed baseline.
@@ -313,8 +314,9 @@ def fusion_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """Percentiles of the fused rankings among all sub-networks of their size: a row a study, model and ratio.
 
     A column for each rule of fusion has its percentile as an Interval; `best method` is the single method with the
-    highest one, its `best percentile`; `good methods` is how many methods have a percentile of `GOOD_PERCENTILE` or
-    more. Seeds without a fusion or ground truth are left out, and ratios that keep no layer or every one.
+    highest one, its `best percentile`. `fusions above` is how many rules have their whole interval above it, and
+    `good methods` how many methods have a percentile of `GOOD_PERCENTILE` or more. Seeds without a fusion or ground
+    truth are left out, and ratios that keep no layer or every one.
     """
     rows = []
     for study, model, runs in iterate_models(studies):
@@ -329,7 +331,9 @@ def fusion_table(studies: dict[str, Runs]) -> pd.DataFrame:
                 row = {"study": study, "model": model, "ratio": float(ratio), "layers": layers}
                 row |= {"sub-networks": comb(depth, layers)} | rules
                 row |= {"best method": best, "best percentile": methods[best]}
-                rows.append(row | {"good methods": f"{good} of {len(methods)}"})
+                above = sum(percentile.low > methods[best].value for percentile in rules.values())
+                row |= {"fusions above": f"{above} of {len(rules)}", "good methods": f"{good} of {len(methods)}"}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -360,8 +364,9 @@ def marked_contrasts(plans: list[CompressionPlan], contrasts: dict[str, dict[str
     for plan in plans:
         named = contrasts[str(plan.ratio)]
         row = {"ratio": plan.at, "asked for": f"{plan.ratio:g}x", "layers": plan.layers}
-        marked = {CONTRASTS[name]: marked_mean([named[name]] if name in named else []) for name in CONTRASTS}
-        rows.append(row | marked)
+        for name, heading in CONTRASTS.items():
+            row[f"{heading} (points)"] = marked_mean([named[name]] if name in named else [])
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -390,6 +395,34 @@ def recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:
         for study, result in results.items()
     }
     return pd.DataFrame(columns).fillna("").rename_axis("NDCG@10").rename(index=lambda name: name.replace("_", " "))
+
+
+def smaller_recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:
+    """NDCG@10 that healed and unhealed smaller models of the first selection keep: a row a study and ratio."""
+    rows = []
+    for study, result in results.items():
+        kept = {(c.ratio, c.healed): f"{c.retention:.0%}" for c in result.candidates if c.name == result.choice}
+        for plan in result.plans:
+            row = {"study": study, "ratio": plan.at, "asked for": f"{plan.ratio:g}x", "layers": plan.layers}
+            contrasts = result.contrasts[str(plan.ratio)]
+            marked = [contrasts["from_scratch"]] if "from_scratch" in contrasts else []
+            row |= {"kept, unhealed": kept[plan.ratio, False], "kept, healed": kept[plan.ratio, True]}
+            rows.append(row | {"healed less trained from scratch (NDCG@10, hundredths)": marked_mean(marked)})
+    return pd.DataFrame(rows)
+
+
+def pruned_table(results: dict[str, LanguageModelResult]) -> pd.DataFrame:
+    """Perplexity and accuracy of language models, whole and pruned: a row a study, ratio and method of selection."""
+    rows = []
+    for study, result in results.items():
+        head = {"study": study, "model": result.model.base_model}
+        qualities = [("", "none", [*range(result.model.layers)], result.perplexity_unpruned, result.accuracy_unpruned)]
+        qualities += [(f"{p.ratio:g}x", p.method, p.layers, p.perplexity, p.accuracy) for p in result.pruned]
+        for ratio, method, layers, perplexity, accuracy in qualities:
+            row = {"asked for": ratio, "left out by": method.replace("_", " "), "layers": len(layers)}
+            row |= {"perplexity": f"{perplexity:.3g}", "accuracy": f"{accuracy:.1%}"}
+            rows.append(head | row | {"majority": f"{result.majority_accuracy:.1%}"})
+    return pd.DataFrame(rows)
 
 
 def _seeds_on_reviews(runs: list[dict[str, Any]], stage: str) -> str:
