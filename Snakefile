@@ -209,7 +209,7 @@ for stage in STAGES.values():
             needs(stage, "render"),
             outputs(stage, folder),
             modules(stage, "render"),
-            RECORDED if stage.name in ("comparison", "recorded_runs") else [],
+            RECORDED if stage.name in ("comparison", "recorded_runs", "appendix") else [],
             notebook=ancient(f"notebooks/{stage.name}.ipynb"),
             computed=[f"{folder}/compute/{stage.name}.ipynb"] if stage.computes else [],
         output:

@@ -16,9 +16,13 @@ from layerwise.errors import InputError
 from layerwise.grading import BASELINES
 from layerwise.importance import METHODS
 from layerwise.ranking import FUSION_RULES
-from layerwise.report import tables, text
+from layerwise.report import marks, tables, text
 from layerwise.statistics import Interval
 from layerwise.study import claims, comparison, records
+
+
+def interval(low: float, high: float) -> Interval:
+    return Interval(value=(low + high) / 2, low=low, high=high, n=9)
 
 
 def trained(test: tuple[float, float, float]) -> dict:
@@ -380,13 +384,10 @@ def test_runs_are_counted_in_which_the_whole_interval_lies_above_chance_or_above
 
 
 def test_seeds_are_counted_by_whether_they_win_and_a_hull_of_intervals_is_no_verdict():
-    def by(low, high):
-        return Interval(value=(low + high) / 2, low=low, high=high, n=9)
-
-    assert text.describe_difference_over_seeds([by(0.01, 0.03)], "A", "B") == text.describe_difference(
-        by(0.01, 0.03), "A", "B"
+    assert text.describe_difference_over_seeds([interval(0.01, 0.03)], "A", "B") == text.describe_difference(
+        interval(0.01, 0.03), "A", "B"
     )
-    seeds = [by(-0.02, -0.01), by(-0.03, -0.01), by(-0.02, 0.004)]
+    seeds = [interval(-0.02, -0.01), interval(-0.03, -0.01), interval(-0.02, 0.004)]
     description = text.describe_difference_over_seeds(seeds, "A", "B")
     assert description.startswith(
         "With a 95 % interval that excludes zero, A beats B in none of 3 seeds and loses to it in 2."
@@ -409,3 +410,74 @@ def test_the_page_of_the_recorded_runs_can_be_made_of_each_study_alone(study, tm
 def test_a_study_that_is_not_recorded_is_answered_with_those_that_are():
     with pytest.raises(InputError, match="no study 'mine' is recorded; choose from: .*mlm_pretraining"):
         records.load_studies(["mlm_pretraining", "mine"])
+
+
+def test_a_mark_says_on_which_side_of_zero_the_whole_interval_lies_and_how_many_seeds_agree():
+    gain, loss, unsure = (interval(0.01, 0.03), interval(-0.03, -0.01), interval(-0.01, 0.01))
+    assert [marks.mark(each) for each in (gain, loss, unsure)] == list(marks.MARKS)
+    assert [marks.mark(each, lower_is_better=True) for each in (gain, loss, unsure)] == ["worse", "better", "not shown"]
+    assert marks.marked_mean([gain, gain]) == "+2.0 [+1.0, +3.0], better"
+    assert marks.marked_mean([loss, unsure, loss]) == "-1.3 [-3.0, +1.0], worse 2, not shown 1"
+    assert marks.marked_mean([]) == ""
+    counts = marks.count_marks({"one": [gain, loss, unsure, gain, None, float("nan")], "none": []}).set_index(
+        "compared"
+    )
+    assert counts.loc["one"].to_dict() == {"measured": 4, "better": 2, "worse": 1, "not shown": 1}
+    assert counts.loc["none"].tolist() == [0, 0, 0, 0]
+    table = marks.marks_table({"shorter": loss}, unit="layers", lower_is_better=True)
+    assert table.loc[0].tolist() == ["shorter", "-2.0 [-3.0, -1.0]", "better"]
+
+
+def test_the_marked_answers_of_a_recorded_study_are_those_of_its_files_and_empty_where_nothing_was_measured():
+    runs = records.load_studies(["electronics_cpu"])["electronics_cpu"]
+    answers = tables.marked_answers(runs)
+    results = [stages["compression"] for (model, _), stages in runs.items() if model == "scratch"]
+    differences = [result.contrasts["4.0"]["choice_after"] for result in results]
+    assert answers.loc[tables.CHOICE_GAIN, "scratch"] == f"{marks.marked_mean(differences)} (at 4x)"
+    assert answers.loc[tables.CHOICE_GAIN, "minilm"] == answers.loc[tables.HEALING_GAIN, "minilm"] == ""
+    truth = runs["minilm", 0]["ground_truth"]
+    behind = truth.summary["random"].behind_best
+    assert answers.loc[tables.BEST_SCORE_GAIN, "minilm"] == f"{behind.points}, {marks.mark(behind)}"
+    assert truth.random_half_loss.low > 0 and answers.loc[tables.RANDOM_HALF_LOSS, "minilm"].endswith(", worse")
+    assert answers.loc[tables.GAIN, "minilm"].endswith(", better")
+
+
+def test_a_ratio_that_was_not_reached_is_named_by_the_one_that_was_beside_the_one_asked_for():
+    runs = records.load_studies(["electronics_cpu"])["electronics_cpu"]
+    result = runs["scratch", 0]["compression"]
+    plans = [replace(plan, reached=2.75) if plan.ratio == 4 else plan for plan in result.plans]
+    table = tables.marked_contrasts(plans, result.contrasts)
+    assert table["ratio"].iloc[-1] == "2.75x (asked for 4x)"
+    difference = result.contrasts["4.0"]["linear"]
+    shown = table["healed less linear classifier (points)"].iloc[-1]
+    assert shown == f"{difference.points}, {marks.mark(difference)}"
+    missed = {("scratch", 0): runs["scratch", 0] | {"compression": result.model_copy(update={"plans": plans})}}
+    assert tables.marked_answers(missed).loc[tables.HEALING_GAIN, "scratch"].endswith(", at 2.75x (asked for 4x)")
+    kept = tables.retention_table(comparison.retention_rows({"mine": missed}), healed=True)
+    assert kept["ratio"].iloc[-1] == "2.75x (asked for 4x)"
+
+
+def test_verdicts_on_a_published_figure_are_counted_over_the_models_that_measured_it():
+    runs = {
+        name: {("scratch", 0): trained(test)}
+        for name, test in {"low": (0.8, 0.7, 0.85), "high": (0.9, 0.89, 0.95)}.items()
+    }
+    checked = [each for study, run in runs.items() for each in claims.check_claims(study, run)]
+    assert tables.recorded_verdicts(checked)["accuracy, test"] == "below 1, above 1"
+    assert "accuracy at 2.5x, healed" not in tables.recorded_verdicts(checked)
+
+
+def test_the_tables_of_pruned_language_models_and_smaller_recommenders_hold_the_recorded_numbers():
+    language = records.load_shared_stage("language_model")
+    pruned = tables.pruned_table(language)
+    assert len(pruned) == sum(1 + len(result.pruned) for result in language.values())
+    first = next(iter(language.values()))
+    assert pruned.loc[0, ["layers", "accuracy"]].tolist() == [first.model.layers, f"{first.accuracy_unpruned:.1%}"]
+    assert pruned.loc[1, "perplexity"] == f"{first.pruned[0].perplexity:.3g}"
+    recommenders = records.load_shared_stage("recommender")
+    smaller = tables.smaller_recommenders_table(recommenders)
+    (study, result), *_ = recommenders.items()
+    (healed,) = (
+        c for c in result.candidates if (c.name, c.ratio, c.healed) == (result.choice, result.plans[0].ratio, True)
+    )
+    assert smaller.loc[0, ["study", "kept, healed"]].tolist() == [study, f"{healed.retention:.0%}"]

@@ -1,5 +1,6 @@
 """Tables of the pages: what many runs measured, how they were made, and how methods and claims compare."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import comb
@@ -13,7 +14,7 @@ from layerwise.budget import CompressionPlan
 from layerwise.grading import BASELINES, GOOD_PERCENTILE, Grading, pairwise_taus
 from layerwise.importance import METHODS, Method
 from layerwise.ranking import FUSION_RULES, is_fused, kendall_taus
-from layerwise.report.marks import mark
+from layerwise.report.marks import mark, marked_mean
 from layerwise.statistics import MARGIN, SIGNIFICANCE, Interval, combine_seeds
 from layerwise.study.config import LABELS, Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
@@ -37,6 +38,16 @@ from layerwise.study.schemas import (
 GAIN = "gain over TF-IDF + logistic regression (points)"
 RANDOM_HALF_LOSS = "accuracy lost with a random half of the layers (points)"
 BEST_HALF_LOSS = "accuracy lost with the best half of the layers (points)"
+BEST_SCORE_GAIN = "accuracy with the best score less the mean of all choices (points)"
+CHOICE_GAIN = "smallest model after healing: best layers less baseline layers (points)"
+HEALING_GAIN = "smallest model: healed less trained from scratch (points)"
+# Contrasts of smaller models, named as in `compression.paired_contrasts`, and their headings.
+CONTRASTS = {
+    "choice_before": "unhealed: best layers less baselines",
+    "choice_after": "healed: best layers less baselines",
+    "from_scratch": "healed less trained from scratch",
+    "linear": "healed less linear classifier",
+}
 
 POSITION_BASELINES = BASELINES[:3]
 
@@ -359,6 +370,14 @@ def claims_table(checked: list[CheckedClaim]) -> pd.DataFrame:
     return pd.DataFrame(rows.values()).fillna("")
 
 
+def recorded_verdicts(checked: list[CheckedClaim]) -> dict[str, str]:
+    """For each published figure, the verdicts on the models that measured it, counted."""
+    verdicts: dict[str, Counter[str]] = {}
+    for each in checked:
+        verdicts.setdefault(each.claim, Counter())[each.verdict] += 1
+    return {claim: ", ".join(f"{verdict} {n}" for verdict, n in c.most_common()) for claim, c in verdicts.items()}
+
+
 def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
     """Cost, grades, stability and agreement: a row a method, with columns for each model.
 
@@ -397,6 +416,26 @@ def answers_table(studies: dict[str, Runs]) -> pd.DataFrame:
             row["accuracy kept after healing"] = _kept_after_healing(compressed)
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
+
+
+def marked_answers(runs: Runs) -> pd.DataFrame:
+    """What the runs of a study answer: a row a question, a column a model, each cell a difference with its mark.
+
+    Seeds are combined by `marks.marked_mean`. A cell is empty where a model has no results of the stage. The contrasts
+    of healed models are those at the highest ratio with a healed baseline.
+    """
+    columns = {}
+    for _, model, seeds in iterate_models({"": runs}):
+        truths = [stages["ground_truth"] for stages in seeds if "ground_truth" in stages]
+        smaller = [stages["compression"] for stages in seeds if "compression" in stages]
+        columns[model] = {
+            GAIN: marked_mean([stages["training"].difference for stages in seeds]),
+            RANDOM_HALF_LOSS: marked_mean([truth.random_half_loss for truth in truths], lower_is_better=True),
+            BEST_SCORE_GAIN: marked_mean([truth.summary["random"].behind_best for truth in truths]),
+            CHOICE_GAIN: _smallest_contrast(smaller, "choice_after"),
+            HEALING_GAIN: _smallest_contrast(smaller, "from_scratch"),
+        }
+    return pd.DataFrame(columns).rename_axis("question")
 
 
 def settings_table(studies: dict[str, Runs]) -> pd.DataFrame:
@@ -483,8 +522,9 @@ def fusion_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """Percentiles of the fused rankings among all sub-networks of their size: a row a study, model and ratio.
 
     A column for each rule of fusion has its percentile as an Interval; `best method` is the single method with the
-    highest one, its `best percentile`; `good methods` is how many methods have a percentile of `GOOD_PERCENTILE` or
-    more. Seeds without a fusion or ground truth are left out, and ratios that keep no layer or every one.
+    highest one, its `best percentile`. `fusions above` is how many rules have their whole interval above it, and
+    `good methods` how many methods have a percentile of `GOOD_PERCENTILE` or more. Seeds without a fusion or ground
+    truth are left out, and ratios that keep no layer or every one.
     """
     rows = []
     for study, model, runs in iterate_models(studies):
@@ -499,7 +539,9 @@ def fusion_table(studies: dict[str, Runs]) -> pd.DataFrame:
                 row = {"study": study, "model": model, "ratio": float(ratio), "layers": layers}
                 row |= {"sub-networks": comb(depth, layers)} | rules
                 row |= {"best method": best, "best percentile": methods[best]}
-                rows.append(row | {"good methods": f"{good} of {len(methods)}"})
+                above = sum(percentile.low > methods[best].value for percentile in rules.values())
+                row |= {"fusions above": f"{above} of {len(rules)}", "good methods": f"{good} of {len(methods)}"}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -525,6 +567,18 @@ def retention_table(smaller: list[dict], healed: bool) -> pd.DataFrame:
     return pd.DataFrame(cells.values(), columns=columns).fillna("")
 
 
+def marked_contrasts(plans: list[CompressionPlan], contrasts: dict[str, dict[str, Interval]]) -> pd.DataFrame:
+    """Effects of the selection of layers and of healing on one model, with marks: a row a ratio."""
+    rows = []
+    for plan in plans:
+        named = contrasts[str(plan.ratio)]
+        row = {"ratio": name_ratio(plan.ratio, plan.reached), "layers": plan.layers}
+        for name, heading in CONTRASTS.items():
+            row[f"{heading} (points)"] = marked_mean([named[name]] if name in named else [])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """Effects of the selection of layers and of healing: a row a study and model, a seed and a ratio.
 
@@ -539,8 +593,8 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
                 contrasts = result.contrasts[str(plan.ratio)]
                 row = {"model": model, "seed": seed, "ratio": name_ratio(plan.ratio, plan.reached)}
                 row |= {"layers": plan.layers}
-                names = ("choice_before", "choice_after", "from_scratch", "linear")
-                row |= {name: contrasts.get(name) for name in names}
+
+                row |= {name: contrasts.get(name) for name in CONTRASTS}
                 rows.append(row | {"at_chance": plan.ratio in at_chance})
     return pd.DataFrame(rows)
 
@@ -697,6 +751,34 @@ def contrasts_at(
     }
 
 
+def smaller_recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:
+    """NDCG@10 that healed and unhealed smaller models of the first selection keep: a row a study and ratio."""
+    rows = []
+    for study, result in results.items():
+        kept = {(c.ratio, c.healed): f"{c.retention:.0%}" for c in result.candidates if c.name == result.choice}
+        for plan in result.plans:
+            row = {"study": study, "ratio": name_ratio(plan.ratio, plan.reached), "layers": plan.layers}
+            contrasts = result.contrasts[str(plan.ratio)]
+            marked = [contrasts["from_scratch"]] if "from_scratch" in contrasts else []
+            row |= {"kept, unhealed": kept[plan.ratio, False], "kept, healed": kept[plan.ratio, True]}
+            rows.append(row | {"healed less trained from scratch (NDCG@10, hundredths)": marked_mean(marked)})
+    return pd.DataFrame(rows)
+
+
+def pruned_table(results: dict[str, LanguageModelResult]) -> pd.DataFrame:
+    """Perplexity and accuracy of language models, whole and pruned: a row a study, ratio and method of selection."""
+    rows = []
+    for study, result in results.items():
+        head = {"study": study, "model": result.model.base_model}
+        qualities = [("", "none", [*range(result.model.layers)], result.perplexity_unpruned, result.accuracy_unpruned)]
+        qualities += [(f"{p.ratio:g}x", p.method, p.layers, p.perplexity, p.accuracy) for p in result.pruned]
+        for ratio, method, layers, perplexity, accuracy in qualities:
+            row = {"asked for": ratio, "left out by": method.replace("_", " "), "layers": len(layers)}
+            row |= {"perplexity": f"{perplexity:.3g}", "accuracy": f"{accuracy:.1%}"}
+            rows.append(head | row | {"majority": f"{result.majority_accuracy:.1%}"})
+    return pd.DataFrame(rows)
+
+
 def _seeds_on_reviews(runs: list[dict[str, Any]], stage: str) -> str:
     """How many seeds have results of a stage, and on how many reviews; empty if none has."""
     examples = [stages[stage].examples for stages in runs if stage in stages]
@@ -755,6 +837,16 @@ def _passes(name: str, kind: str, truths: Iterable[Grading], depth: int) -> floa
         return 0
     graded = {each for truth in truths for each in truth.summary if each in METHODS}
     return sum(METHODS[each].passes(depth, len(LABELS)) for each in ([name] if kind == "method" else graded))
+
+
+def _smallest_contrast(results: list[CompressionResult], name: str) -> str:
+    """A contrast at the highest ratio at which all seeds have it, with its mark and the ratio; empty if none has."""
+    for plan in sorted(results[0].plans if results else [], key=lambda plan: -plan.ratio):
+        measured = [result.contrasts.get(str(plan.ratio), {}).get(name) for result in results]
+        differences = [difference for difference in measured if difference]
+        if len(differences) == len(results):
+            return f"{marked_mean(differences)}, at {name_ratio(plan.ratio, plan.reached)}"
+    return ""
 
 
 def _percentiles_at(truths: list[GroundTruthResult], names: Iterable[str], layers: int) -> dict[str, Interval]:

@@ -52,5 +52,11 @@ STAGES = {
             shared=True,
         ),
         Stage("recorded_runs", shared=True, computes=False),
+        Stage(
+            "appendix",
+            shows=("core_importance", "ground_truth", "recommender", "comparison"),
+            shared=True,
+            computes=False,
+        ),
     )
 }
