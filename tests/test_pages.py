@@ -79,6 +79,7 @@ def test_a_chapter_is_launched_and_shown_as_the_notebook_that_the_repository_hol
     commit = run(clone, "git", "rev-parse", "HEAD").stdout.strip()
     assert links(frame, clone, "book/stages/training", ".ipynb") == {
         "Binder": f"https://mybinder.org/v2/gh/ada/layers/{commit}?labpath=notebooks/training.ipynb",
+        "Colab": f"https://colab.research.google.com/github/ada/layers/blob/{commit}/notebooks/training.ipynb",
         "make lab": "book/rerun",
         "View source": "_sources/book/stages/training.txt",
         "On GitHub": f"https://github.com/ada/layers/blob/{commit}/notebooks/training.ipynb",
