@@ -22,21 +22,24 @@ sys.path.insert(0, "book")
 from pages import code_of, read, select
 
 from layerwise.errors import InputError
+from layerwise.study.contents import load_contents
 from layerwise.study.profiles import load_profile
 from layerwise.study.data.interactions import prepare_interactions
 from layerwise.study.data.reviews import prepare_reviews, prepare_unlabelled
-from layerwise.study.stages import STAGES
+from layerwise.study.stages import PREPARED_INTERACTIONS, STAGES
 
 # Stages call programs of the environment that this runs in, whether or not the shell knows it.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 try:
     SHARED, RUNS = load_profile(config.get("profile", "quick"), config.get("params") or "")
+    CONTENTS, CHAPTERS = load_contents(SHARED.profile)
     for folder in (SHARED.profile_dir, Path("_build"), Path("book/stages")):
         folder.mkdir(parents=True, exist_ok=True)
     # Once for all models and seeds, and before any of them: data that cannot be used must not touch earlier results.
     prepare_reviews(SHARED)
-    prepare_interactions(SHARED)
+    if any(stage.data == PREPARED_INTERACTIONS for stage in CHAPTERS):
+        prepare_interactions(SHARED)
     for run in RUNS:
         if run.pretraining_texts:
             prepare_unlabelled(run)
@@ -111,6 +114,10 @@ def outputs(stage, folder):
     return [*files, *(f"{folder}/{name}" for name in stage.folders)] if stage.computes else []
 
 
+# The foot of each page names the run of the last chapter that computes.
+BUILT = [outputs(stage, ROOT if stage.shared else FIRST)[0] for stage in CHAPTERS if stage.computes][-1]
+
+
 def needs(stage, part):
     """The results that a part of a stage reads: of the same run, or of all runs where it is shared."""
 
@@ -120,7 +127,8 @@ def needs(stage, part):
         files = [f"{ROOT}/{stage.data}"] if stage.data else []
         if stage.name == "training" and run.pretraining_texts:
             files.append(f"{folders[0]}/unlabelled/quality.json")
-        for name in stage.needs + stage.shows * (part == "render"):
+        shown = [name for name in stage.shows if STAGES[name] in CHAPTERS and part == "render"]
+        for name in [*stage.needs, *shown]:
             for folder in [ROOT] if STAGES[name].shared else folders:
                 files += outputs(STAGES[name], folder)
         return files
@@ -143,17 +151,18 @@ rm {params.part}
 rule book:
     input:
         "_config.yml",
-        "_toc.yml",
+        CONTENTS,
         [str(f) for f in Path("book").rglob("*") if f.is_file() and not {"stages", "__pycache__"} & {*f.parts}],
-        expand("book/stages/{page}.ipynb", page=STAGES),
-        "book/stages/depths.png",
-        [f"{ROOT}/{run.model_name}/seed{run.seed}/{stage.name}.ipynb" for run in RUNS for stage in STAGES.values() if not stage.shared],
+        [f"book/stages/{stage.name}.ipynb" for stage in CHAPTERS],
+        "book/stages/depths.png" if STAGES["comparison"] in CHAPTERS else [],
+        [f"{ROOT}/{run.model_name}/seed{run.seed}/{stage.name}.ipynb" for run in RUNS for stage in CHAPTERS if not stage.shared],
     output: "_build/html/index.html"
+    params: built=BUILT, contents=CONTENTS
     log: "_build/build.log"
     shell:
         """
         printf '%s\\n' '{rule}: {output}'
-        LAYERWISE_BUILT={ROOT}/comparison.json jupyter-book build . -W -n --keep-going > {log} 2>&1 ||
+        LAYERWISE_BUILT={params.built} jupyter-book build . --toc {params.contents} -W -n --keep-going > {log} 2>&1 ||
             {{ grep -E 'WARNING|ERROR' {log} >&2 || true
                printf '%s\\n' 'the book does not build without warnings; all of it is in {log}' >&2; exit 1; }}
         """

@@ -42,12 +42,12 @@ def test_a_bad_override_is_refused_in_one_sentence_that_names_it(overrides, comp
 
 def test_an_unknown_profile_is_refused_with_a_list_of_profiles():
     with pytest.raises(
-        InputError, match="no profile 'quik'; choose one of: electronics, electronics_cpu, full, quick, smoke"
+        InputError, match="no profile 'quik'; choose one of: electronics, electronics_cpu, full, own, quick, smoke"
     ):
         load_profile("quik")
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "electronics", "electronics_cpu", "full"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "own", "electronics", "electronics_cpu", "full"])
 def test_every_profile_of_the_project_is_valid(profile):
     assert all(run.profile == profile for run in load_profile(profile)[1])
 

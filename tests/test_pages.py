@@ -1,11 +1,14 @@
 """What stands around the pages: links that fit the place the repository is at, and the run the book was made from."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import ROOT, run
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.errors import ConfigError
 
 
@@ -79,6 +82,7 @@ def test_a_chapter_is_launched_and_shown_as_the_notebook_that_the_repository_hol
     commit = run(clone, "git", "rev-parse", "HEAD").stdout.strip()
     assert links(frame, clone, "book/stages/training", ".ipynb") == {
         "Binder": f"https://mybinder.org/v2/gh/ada/layers/{commit}?labpath=notebooks/training.ipynb",
+        "Colab": f"https://colab.research.google.com/github/ada/layers/blob/{commit}/notebooks/training.ipynb",
         "make lab": "book/rerun",
         "View source": "_sources/book/stages/training.txt",
         "On GitHub": f"https://github.com/ada/layers/blob/{commit}/notebooks/training.ipynb",
@@ -99,6 +103,34 @@ def test_the_source_of_a_notebook_is_shown_without_its_outputs(frame, tmp_path):
     cells = [v4.new_markdown_cell("# Layers"), v4.new_code_cell("print(1 < 2)", outputs=outputs)]
     nbformat.write(v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     assert frame.readable(tmp_path / "a.ipynb") == "# Layers\n\n```{code-cell}\nprint(1 < 2)\n```"
+
+
+def test_a_shorter_book_names_a_chapter_that_it_leaves_out_and_reports_any_other_missing_page(frame):
+    def named(target: str, explicit: bool):
+        xref = addnodes.pending_xref(reftype="doc", reftarget=target, refexplicit=explicit, refdoc="book/own")
+        return frame.name_left_out(SimpleNamespace(srcdir=ROOT), None, xref, nodes.Text("the language model"))
+
+    assert named("stages/language_model", True).astext() == "the language model"
+    assert named("/book/stages/recorded_runs", False).astext() == "recorded runs"
+    assert named("stages/language_modell", True) is None
+
+
+def test_pages_name_the_repository_once_its_address_is_known(frame):
+    page = [(ROOT / "book/own.md").read_text()]
+    assert frame.PLACE in page[0] and frame.PLACE in (ROOT / "book/rerun.md").read_text()
+    config = SimpleNamespace(page_repository=["", ""])
+    frame.name_repository(SimpleNamespace(config=config), "book/own", page)
+    assert frame.PLACE in page[0]
+    config.page_repository[0] = "https://github.com/ada/layers"
+    frame.name_repository(SimpleNamespace(config=config), "book/own", page)
+    assert "git clone https://github.com/ada/layers layerwise" in page[0] and frame.PLACE not in page[0]
+
+
+def test_the_foot_links_to_the_repository_its_citation_and_its_licence(frame):
+    found = re.findall('href="([^"]+)"', frame.project_links("https://github.com/ada/layers", "9f91"))
+    place = "https://github.com/ada/layers"
+    assert found == [place, f"{place}/blob/9f91/CITATION.cff", f"{place}/blob/9f91/LICENSE"]
+    assert all((ROOT / name).is_file() for name in ("CITATION.cff", "LICENSE"))
 
 
 PROVENANCE = {

@@ -1,4 +1,4 @@
-"""What stands around a page: links to launch it and to see its source at the head, the run behind it at the foot.
+"""What stands around a page: links to launch it and to see its source at the head; at the foot the run and the project.
 
 The theme has such links too, but takes each page for a file of the repository. A chapter is none: a run makes
 book/stages/X.ipynb from notebooks/X.ipynb. So the links are built here and join the theme's own buttons.
@@ -7,34 +7,20 @@ book/stages/X.ipynb from notebooks/X.ipynb. So the links are built here and join
 import hashlib
 import json
 import os
-import re
-import subprocess
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
+from docutils import nodes
 from sphinx.errors import ConfigError
+from sphinx.util import docname_join
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from layerwise.study.repository import GITHUB, git, repository
 
 CHAPTERS = "book/stages/"
-GITHUB = "https://github.com"
-
-
-def git(folder: Path, *words: str) -> str:
-    """What git answers; nothing where there is no git or no repository."""
-    try:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def repository(folder: Path) -> str:
-    """The address on GitHub, or nothing: never the name or token that a remote may carry."""
-    if name := os.environ.get("GITHUB_REPOSITORY"):
-        return f"{os.environ.get('GITHUB_SERVER_URL', GITHUB)}/{name}"
-    remote = git(folder, "remote", "get-url", "origin")
-    found = re.fullmatch(r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[/:]([^/]+/[^/]+?)(?:\.git)?/?", remote)
-    return f"{GITHUB}/{found[1]}" if found else ""
+PLACE = f"{GITHUB}/OWNER/REPOSITORY"  # what pages write for the address of the repository
 
 
 def foot(results: Path) -> str:
@@ -47,6 +33,13 @@ def foot(results: Path) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"ERROR: {results}, which LAYERWISE_BUILT names, holds no results of a run") from error
     return f"<p>Built with profile {escape(said)}</p>"
+
+
+def project_links(address: str, commit: str) -> str:
+    """Where the project is, how to cite it and what it permits, in HTML."""
+    files = {"Repository": "", "How to cite": f"/blob/{commit}/CITATION.cff", "MIT license": f"/blob/{commit}/LICENSE"}
+    links = [f'<a href="{escape(address + file)}">{text}</a>' for text, file in files.items()]
+    return f"<p>{' · '.join(links)}</p>"
 
 
 def readable(source: Path) -> str:
@@ -63,12 +56,31 @@ def configure(app, config):
     config.page_looks = hashlib.sha256(b"".join(file.read_bytes() for file in [Path(__file__), *looks])).hexdigest()
     address = repository(app.srcdir)
     config.page_repository = [address, address and git(app.srcdir, "rev-parse", "HEAD")]
-    if results := os.environ.get("LAYERWISE_BUILT"):
-        config.html_theme_options["extra_footer"] = foot(Path(app.srcdir, results))
+    results, (address, commit) = os.environ.get("LAYERWISE_BUILT"), config.page_repository
+    shown = [foot(Path(app.srcdir, results))] if results else []
+    shown += [project_links(address, commit)] if commit else []
+    config.html_theme_options["extra_footer"] = "".join(shown)
+
+
+def name_repository(app, docname, source):
+    """Write the address of the repository on the pages that name it, if it is known."""
+    address = app.config.page_repository[0]
+    source[0] = source[0].replace(PLACE, address or PLACE)
+
+
+def name_left_out(app, env, node, contnode):
+    """A shorter book names the chapters of the whole one that it leaves out, and does not link to them."""
+    if node.get("reftype") != "doc":
+        return None
+    page = docname_join(node.get("refdoc", ""), node["reftarget"])
+    if page not in parse_toc_yaml(Path(app.srcdir, "_toc.yml")):
+        return None
+    name = contnode.astext() if node.get("refexplicit") else Path(page).name.replace("_", " ")
+    return nodes.emphasis(name, name)
 
 
 def add_links(app, pagename, templatename, context, doctree):
-    """Add the buttons. Those to GitHub and to Binder need an address on GitHub; the others work everywhere."""
+    """Add the buttons. Those to GitHub, Binder and Colab need an address on GitHub; the others work everywhere."""
     if doctree is None:  # the search and the index
         return
     source, chapter = Path(app.env.doc2path(pagename)), pagename.startswith(CHAPTERS)
@@ -86,7 +98,11 @@ def add_links(app, pagename, templatename, context, doctree):
         view.append(("On GitHub", blob, "fab fa-github", "View the source on GitHub"))
     if commit and address.startswith(f"{GITHUB}/"):
         binder = f"https://mybinder.org/v2/gh{address.removeprefix(GITHUB)}/{commit}?labpath={quote(opens)}"
-        launch.insert(0, ("Binder", binder, "_static/images/logo_binder.svg", f"Launch {opens} on Binder"))
+        launch.insert(0, ("Binder", binder, "_static/images/logo_binder.svg", f"Binder opens {opens}, set up"))
+        if chapter:
+            colab = blob.replace(GITHUB, "https://colab.research.google.com/github", 1)
+            first = "Colab opens it: run the set-up cell of the page Rerun it first"
+            launch.insert(1, ("Colab", colab, "_static/images/logo_colab.png", first))
     context["header_buttons"][:0] = [
         group("launch", "Launch this page", "fas fa-rocket", launch),
         group("source", "Source of this page", "fas fa-code", view),
@@ -103,5 +119,7 @@ def setup(app):
     app.add_config_value("page_looks", "", "html")
     app.add_config_value("page_repository", [], "html")
     app.connect("config-inited", configure)
+    app.connect("source-read", name_repository)
+    app.connect("missing-reference", name_left_out)
     app.connect("html-page-context", add_links, priority=502)  # after the theme's buttons
     return {"parallel_read_safe": True, "parallel_write_safe": True}
