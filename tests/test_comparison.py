@@ -153,26 +153,6 @@ def test_the_report_holds_tables_sentences_and_figures_under_their_headings():
     assert "![Second](some.png)" in report and report.endswith("---\n\nMade here.\n") and "88.8%" in report
 
 
-def test_the_texts_on_claims_and_agreement_count_what_the_intervals_show():
-    checked = [e for study, runs in records.load_studies().items() for e in claims.check_claims(study, runs)]
-    above, below, within = (
-        sum(each.verdict == verdict for each in checked) for verdict in ("above", "below", "within")
-    )
-    assert text.describe_claims("them", checked).endswith(
-        f"The interval is above the claim for {above}, below it for {below}, and contains it for {within}."
-    )
-    truth = SimpleNamespace(
-        examples=9,
-        ranked=["fisher", "shap", "shapley_value", "ablation"],
-        agreement=[[1, 0.5, 0, -0.6], [0.5, 1, 0, 0.1], [0, 0, 1, 0], [-0.6, 0.1, 0, 1]],
-        agreement_low=[[1, 0.2, 0, -0.9], [0.2, 1, 0, -0.3], [0, 0, 1, 0], [-0.9, -0.3, 0, 1]],
-        agreement_high=[[1, 0.8, 0, -0.2], [0.8, 1, 0, 0.5], [0, 0, 1, 0], [-0.2, 0.5, 0, 1]],
-    )
-    agreement = text.describe_pairwise_agreement(truth, claims.PUBLISHED_METHODS)
-    assert "Of the 3 pairs of methods, 1 have a Kendall's tau above zero and 1 below zero" in agreement
-    assert agreement.endswith("The median is 0.10.")
-
-
 def test_the_table_of_settings_has_those_that_differ_and_the_gain_over_the_first_study_of_the_model_and_device():
     studies = records.load_studies(
         ["electronics", "electronics_cpu", "mlm_pretraining", "mlm_pretraining_wide", "fewer_reviews"]
@@ -231,24 +211,15 @@ def fused(*ratios: tuple[str, int], percentiles: dict[str, float]) -> dict:
     }
 
 
-def test_a_fused_ranking_is_called_good_where_it_is_and_else_the_methods_that_are_better_are_counted():
+def test_a_fused_ranking_has_its_percentile_beside_the_best_method_and_the_count_of_good_ones():
     rules = dict.fromkeys(("borda", "reciprocal_rank", "kemeny"), 0.7)
     run = fused(("1.35", 9), ("4.0", 0), percentiles=rules | {"shap": 0.97, "fisher": 0.2})
     other = fused(("1.35", 9), percentiles=rules | {"borda": 0.8, "shap": 0.93, "fisher": 0.99})
     (row,) = tables.fusion_table({"mine": {("scratch", 0): run, ("scratch", 1): other}}).to_dict("records")
     assert (row["ratio"], row["layers"], row["best method"]) == (1.35, 9, "shap")  # no layer is left at 4.0x
     assert f"{row['borda']:.2f}" == "0.75 [0.65, 0.85]" and row["best percentile"].value == pytest.approx(0.95)
-    percentiles = text.describe_fusion_percentiles([row])
-    assert "or more at none, and with its whole interval at none. " in percentiles and row["sub-networks"] == 220
-    assert "The best single method is above it at 1.35x." in percentiles
-    assert "At 1.35x (9 layers, 220 sub-networks): borda 75% [65%, 85%], shap 95% [88%, 102%]." in percentiles
-    assert percentiles.endswith("Methods with 90% or more, where the fused ranking has less: 1 of 2 at 1.35x.")
+    assert (row["sub-networks"], row["good methods"]) == (220, "1 of 2")
     good = fused(("1.35", 9), percentiles=rules | {"kemeny": 0.96, "shap": 0.9})
-    rows = tables.fusion_table({"mine": {("scratch", 0): good}}).to_dict("records")
-    assert (
-        "at 1.35x, and with its whole interval at 1.35x. The best single method is above it at none."
-        in text.describe_fusion_percentiles(rows)
-    )
     only_trained = {"training": run["training"]}
     assert tables.fusion_table({"mine": {("scratch", 0): only_trained}}).empty
     assert len(tables.fusion_table({"mine": {("scratch", 0): good, ("scratch", 1): only_trained}})) == 1
@@ -285,7 +256,7 @@ def test_the_accuracy_kept_by_smaller_models_and_the_percentile_of_methods_are_m
     )
 
 
-def test_effects_of_selection_and_healing_are_counted_where_their_intervals_exclude_zero():
+def test_a_row_of_contrasts_holds_the_paired_differences_of_its_model_seed_and_ratio():
     studies = records.load_studies(records.REFERENCE_STUDIES)
     rows = tables.contrasts_table(studies).to_dict("records")
     groups = records.group_by_model(studies, "compression").values()
@@ -298,28 +269,6 @@ def test_effects_of_selection_and_healing_are_counted_where_their_intervals_excl
     assert [row["at_chance"] for row in rows] == [
         plan.ratio in [candidate.ratio for candidate in result.at_chance] for result in results for plan in result.plans
     ]
-    description = text.describe_contrasts(rows)
-    for name, start, end in (
-        ("choice_before", "selected layers are shown to be", "models before healing,"),
-        ("choice_after", "before healing, and", "after healing."),
-        ("from_scratch", "at equal compute, healed models are", ";"),
-        ("linear", "linear classifier,", "."),
-    ):
-        better, worse = (
-            sum(named[name].low > 0 for named in contrasts) or "none",
-            sum(named[name].high < 0 for named in contrasts) or "none",
-        )
-        separator = " " if end[0].isalpha() else ""
-        assert f"{start} better in {better} and worse in {worse} of {len(contrasts)}{separator}{end}" in description, (
-            name
-        )
-    at_chance = rows[0] | {"at_chance": True}
-    assert text.describe_contrasts([at_chance]).endswith(
-        f"is not shown to be above chance at {at_chance['ratio']} of {at_chance['model']}."
-    )
-    bare = [row | {"choice_before": None, "choice_after": None, "at_chance": False} for row in rows]
-    assert "worse in none of 0 models before healing" in text.describe_contrasts(bare)
-    assert text.describe_contrasts([]) == "None of these studies measured it."
 
 
 def test_each_graded_run_has_its_thirds_its_signs_of_tau_and_its_best_method_and_baseline():
@@ -375,24 +324,7 @@ def test_runs_are_counted_in_which_the_whole_interval_lies_above_chance_or_above
     ]
     shares = table.loc["shap", ["mean percentile", "lowest percentile"]]
     assert shares.tolist() == pytest.approx([0.75, 0.65])
-    description = text.describe_runs_above_chance(table.reset_index().to_dict("records"))
-    assert "Of 2 recorded runs" in description and "above chance: kemeny 2 and shap 1; " in description
-    assert "of the baselines, first has the most, 1. Runs below chance: fisher 1." in description
-    assert description.endswith("all four baselines, a stricter test: kemeny and shap 1.")
     assert tables.runs_above_chance_table({"mine": {("b", 0): {}}}).empty
-    assert text.describe_runs_above_chance([]) == "None of these studies measured it."
-
-
-def test_seeds_are_counted_by_whether_they_win_and_a_hull_of_intervals_is_no_verdict():
-    assert text.describe_difference_over_seeds([interval(0.01, 0.03)], "A", "B") == text.describe_difference(
-        interval(0.01, 0.03), "A", "B"
-    )
-    seeds = [interval(-0.02, -0.01), interval(-0.03, -0.01), interval(-0.02, 0.004)]
-    description = text.describe_difference_over_seeds(seeds, "A", "B")
-    assert description.startswith(
-        "With a 95 % interval that excludes zero, A beats B in none of 3 seeds and loses to it in 2."
-    )
-    assert description.endswith("mean difference is -1.4 points; the intervals reach from -3.0 to +0.4.")
 
 
 @pytest.mark.parametrize("study", records.load_studies())
