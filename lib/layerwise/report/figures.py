@@ -477,7 +477,7 @@ def plot_pruned(result: LanguageModelResult) -> Figure:
         )
         style |= {"marker": "oDv^s"[place % 5], "markersize": 5}
         models = [pruned for pruned in result.pruned if pruned.method == method]
-        sizes = np.array([len(model.layers) for model in models]) + 0.2 * (place - (len(methods) - 1) / 2)
+        sizes = [len(model.layers) + 0.2 * (place - (len(methods) - 1) / 2) for model in models]
         _plot_intervals(text, sizes, [model.perplexity for model in models], label=method, **style)
         _plot_intervals(answers, sizes, [model.accuracy for model in models], label=method, **style)
     text.axhline(result.perplexity_unpruned.value, color="0.4", linestyle="--", linewidth=1)
@@ -795,7 +795,7 @@ def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, 
     percentiles = {name: truth.summary[name].percentile.value for name in names}
     fusions, baselines = ([name for name in percentiles if kind(name)] for kind in (is_fused, is_baseline))
     methods = sorted(percentiles.keys() - {*fusions, *baselines}, key=lambda name: (percentiles[name], name))
-    focus = {}
+    focus: dict[str, tuple[tuple, str, str]] = {}
     for group, colour, marker, label in (
         (methods[-1:], BLUE, "o", "best method"),
         (fusions, GREEN, "D", "best fusion"),
