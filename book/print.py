@@ -2,8 +2,8 @@
 
     python book/print.py
 
-writes `print.html` and, with Chromium, `print.pdf` beside the paper's pages in `_build/html`. The styles are those of the
-site on paper.
+writes `print.html` and, with Chromium, `print.pdf` beside the paper's pages in `_build/html`, in the site's styles for
+paper.
 """
 
 import posixpath
@@ -43,7 +43,7 @@ def join(pages: list[str]) -> str:
             if named in pages:
                 link["href"] = f"#{named}/{anchor}" if anchor else f"#{named}"
             elif "://" not in target:
-                del link["href"]
+                link.unwrap()
         article["id"] = page
     for script in whole.select("script"):
         if "mathjax" not in str(script).lower():
