@@ -2,6 +2,7 @@
 #
 #   make book                                            the book of the profile quick: _build/html/index.html
 #   make book PROFILE=electronics PARAMS="seed=1"        another profile, some parameters changed
+#   make pdf                                             its paper, printed by Chromium: _build/html/book/paper/print.pdf
 #   make test                                            the tests
 #   make record PROFILE=electronics                      keeps what a run measured: its JSON, in results/
 #   make lab                                             JupyterLab with the notebooks
@@ -16,13 +17,16 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13; do $$python --
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: book record test lint lab bench clean
+.PHONY: book pdf record test lint lab bench clean
 
 # A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
 book: .venv/installed
 	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all \
 	    --config profile='$(PROFILE)' params='$(PARAMS)'
 	@echo "open _build/html/index.html"
+
+pdf: .venv/installed
+	@python book/print.py
 
 record: .venv/installed
 	@python -m layerwise.study.records '$(PROFILE)'

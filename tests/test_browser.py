@@ -4,6 +4,7 @@ import functools
 import html
 import json
 import shutil
+import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run
 from playwright.sync_api import expect, sync_playwright
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -262,3 +263,41 @@ def test_on_paper_there_is_no_navigation_and_nothing_is_hidden_or_cut(reader):
             ".map(e => e.outerHTML.slice(0, 80))"
         )
         assert not cut, f"{name}: {cut}"
+
+
+# On the paper's print: what is one thing to look at, and is higher than a page or may be cut between two.
+CUT = """
+() => [...document.querySelectorAll("figure, img, .admonition, mjx-container[display]")].filter(shown => {
+  const whole = shown.closest("figure, .admonition, .math") ?? shown;
+  return shown.getBoundingClientRect().height > 970 || getComputedStyle(whole).breakInside !== "avoid";
+}).map(shown => shown.outerHTML.slice(0, 80))
+"""
+
+
+def test_the_paper_prints_as_one_document_with_all_its_chapters_and_no_figure_cut(project, reader):
+    chapters = [name for name in PAGES if name.startswith("book/paper/")]
+    done = run(project, sys.executable, "book/print.py")
+    if "there is no Chromium" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    page = reader({"width": 658, "height": 971})  # the text of a page of A4
+    titles = []
+    for name in [*chapters, "book/references"]:
+        page.goto(f"{name}.html")
+        titles.append(page.locator("article h1").evaluate("title => title.firstChild.data"))
+    page.emulate_media(media="print")
+    page.goto("book/paper/print.html")
+    assert page.locator("h1").all_inner_texts() == titles
+    page.wait_for_function("document.querySelector('mjx-container')")
+    assert not page.evaluate(CUT)
+    pdf = (project / "_build/html/book/paper/print.pdf").read_bytes()
+    assert all(f"/Title ({title})".encode() in pdf for title in titles)
+    links = page.locator("a[href^='#']").evaluate_all("links => links.map(link => link.hash.slice(1))")
+    assert len(links) > 50 and page.evaluate("links => links.every(link => document.getElementById(link))", links)
+
+
+def test_without_a_book_to_print_one_sentence_says_so(tmp_path):
+    for name in ("_toc.yml", "_config.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = run(tmp_path, sys.executable, ROOT / "book/print.py")
+    assert done.returncode == 1 and done.stderr.strip().endswith("make book first") and "\n" not in done.stderr.strip()
