@@ -63,6 +63,7 @@ wildcard_constraints:
     model="[^/]+",
     seed=r"\d+",
     page=r"\w+",
+    figure=r"\w+",
 
 
 def run_of(wildcards):
@@ -154,7 +155,7 @@ rule book:
         CONTENTS,
         [str(f) for f in Path("book").rglob("*") if f.is_file() and not {"stages", "__pycache__"} & {*f.parts}],
         [f"book/stages/{stage.name}.ipynb" for stage in CHAPTERS],
-        "book/stages/depths.png" if STAGES["comparison"] in CHAPTERS else [],
+        [f"book/stages/{file}" for stage in CHAPTERS for file in stage.files if file.endswith(".png")],
         [f"{ROOT}/{run.model_name}/seed{run.seed}/{stage.name}.ipynb" for run in RUNS for stage in CHAPTERS if not stage.shared],
     output: "_build/html/index.html"
     params: built=BUILT, contents=CONTENTS
@@ -178,10 +179,10 @@ rule page:
     shell: "python book/pages.py merge {input.notebook} {input.executed} {output}"
 
 
-rule main_figure:
-    """The figure of the first page."""
-    input: f"{ROOT}/comparison_depths.png"
-    output: "book/stages/depths.png"
+rule figure:
+    """A figure of a stage that pages outside of its chapter show."""
+    input: f"{ROOT}/{{figure}}.png"
+    output: "book/stages/{figure}.png"
     shell: "cp {input} {output}"
 
 

@@ -48,10 +48,15 @@ STAGES = {
             "comparison",
             needs=(*_SCORES, "fusion", "ground_truth", "compression"),
             shows=("recommender",),
-            files=("comparison.md", "comparison_depths.png"),
+            files=("comparison.md",),
             shared=True,
         ),
-        Stage("recorded_runs", shared=True, computes=False),
+        Stage(
+            "recorded_runs",
+            files=("recorded_runs_healing.png", "recorded_runs_scoreboard.png"),
+            shared=True,
+            computes=False,
+        ),
         Stage(
             "appendix",
             shows=("core_importance", "ground_truth", "recommender", "comparison"),
