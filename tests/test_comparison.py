@@ -365,7 +365,7 @@ def test_the_marked_answers_of_a_recorded_study_are_those_of_its_files_and_empty
     answers = tables.marked_answers(runs)
     results = [stages["compression"] for (model, _), stages in runs.items() if model == "scratch"]
     differences = [result.contrasts["4.0"]["choice_after"] for result in results]
-    assert answers.loc[tables.CHOICE_GAIN, "scratch"] == f"{marks.marked_mean(differences)} , at 4x"
+    assert answers.loc[tables.CHOICE_GAIN, "scratch"] == f"{marks.marked_mean(differences)}, at 4x"
     assert answers.loc[tables.CHOICE_GAIN, "minilm"] == answers.loc[tables.HEALING_GAIN, "minilm"] == ""
     truth = runs["minilm", 0]["ground_truth"]
     behind = truth.summary["random"].behind_best

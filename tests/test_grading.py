@@ -8,7 +8,6 @@ from layerwise import grading, statistics, subnetworks
 from layerwise.errors import InputError
 from layerwise.grading import Grading
 from layerwise.ranking import kendall_taus
-from layerwise.report.text import describe_thirds
 
 
 def grade_order(table, order):
@@ -86,7 +85,12 @@ def test_two_layers_are_graded_and_have_no_thirds():
     found = grading.grade_methods(table, means, counts)
     again = TypeAdapter(Grading).validate_json(TypeAdapter(Grading).dump_json(found))
     assert again.thirds == [] and again.grades["shap"].keys() == {1}
-    assert describe_thirds(again.thirds) == "there are too few layers to say."
+
+
+def test_a_grading_holds_the_types_that_it_declares():
+    table = make_table(3, examples=12)
+    found = grading.grade({"mine": [0.1, 0.3, 0.2]}, table, samples=20)
+    TypeAdapter(Grading).dump_python(found, warnings="error")
 
 
 def test_each_resample_grades_its_own_choice_on_its_own_reviews():

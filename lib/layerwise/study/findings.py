@@ -44,8 +44,8 @@ def best_half_losses(model: str) -> list[float]:
     losses = []
     for truth in graded(model):
         depth = len(truth.shapley)
-        held_out = truth.sizes[depth // 2].best.held_out
-        losses.append(truth.sizes[depth].best.value - held_out)
+        if (held_out := truth.sizes[depth // 2].best.held_out) is not None:
+            losses.append(truth.sizes[depth].best.value - held_out)
     return losses
 
 
