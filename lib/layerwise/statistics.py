@@ -103,14 +103,15 @@ def bootstrap_scores(scores: Mapping[str, np.ndarray], samples: int, seed: int) 
 
 def estimate(distribution: np.ndarray, n: int) -> Interval:
     """An estimate and its percentile interval from (R,): the first entry is from all n examples, others resampled."""
-    low, high = percentile_intervals(distribution)
+    [(low, high)] = percentile_intervals(distribution[:, None])
     return Interval(value=float(distribution[0]), low=low, high=high, n=n)
 
 
-def percentile_intervals(distribution: np.ndarray) -> list:
-    """Percentile intervals from (R, ...), without the first row: pairs (..., 2)."""
+def percentile_intervals(distribution: np.ndarray) -> list[tuple[float, float]]:
+    """The percentile interval of each column of (R, L), without the first row."""
     edges = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    return np.moveaxis(np.quantile(distribution[1:], edges, axis=0), 0, -1).tolist()
+    low, high = np.quantile(distribution[1:], edges, axis=0).tolist()
+    return list(zip(low, high, strict=True))
 
 
 def combine_seeds(intervals: Sequence[Interval]) -> Interval:
