@@ -93,12 +93,6 @@ def test_a_grading_holds_the_types_that_it_declares():
     TypeAdapter(Grading).dump_python(found, warnings="error")
 
 
-def test_a_grading_holds_the_types_that_it_declares():
-    table = make_table(3, examples=12)
-    found = grading.grade({"mine": [0.1, 0.3, 0.2]}, table, samples=20)
-    TypeAdapter(Grading).dump_python(found, warnings="error")
-
-
 def test_each_resample_grades_its_own_choice_on_its_own_reviews():
     table = make_table(4, examples=30)
     counts = statistics.bootstrap_counts(30, samples=5, seed=0)
