@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT, run
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from layerwise import export_model
@@ -48,6 +49,13 @@ def test_the_lock_holds_a_fitting_version_of_every_package_of_all_extras_and_of_
             environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": extra}
             waiting += [each for each in needed if not each.marker or each.marker.evaluate(environment)]
     assert {"pytest", "shap", "onnx", "duckdb", "implicit"} <= {name for name, _ in seen}
+
+
+def test_every_package_of_the_lock_accepts_the_first_release_of_each_python():
+    """Debian's Python 3.11 is 3.11.2, and a package may ask for a later one."""
+    asked = {each.name: each.metadata.get("Requires-Python") or "" for each in metadata.distributions()}
+    for release in ("3.11.0", "3.12.0", "3.13.0"):
+        assert [name for name, pythons in asked.items() if not SpecifierSet(pythons).contains(release)] == []
 
 
 def test_the_pythons_of_the_lock_are_those_of_the_project_and_of_the_workflow_that_tests_it():
