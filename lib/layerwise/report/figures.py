@@ -691,15 +691,7 @@ def plot_scoreboard(percentiles: pd.DataFrame) -> Figure:
     axes.xaxis.label.set_horizontalalignment("right")
     axes.invert_yaxis()
     axes.text(runs + 1.15, -0.7, "passes", fontsize=8.5)
-    heading = {"color": "0.3", "linewidth": 1, "clip_on": False}
-    for model in dict.fromkeys(zip(studies, models, strict=True)):
-        own = [run for run in range(runs) if (studies[run], models[run]) == model]
-        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-0.7, -0.7], **heading)
-        axes.text(float(np.mean(own)), -0.9, model[1], rotation=35, rotation_mode="anchor", fontsize=8.5)
-    for study in dict.fromkeys(studies):
-        own = [run for run in range(runs) if studies[run] == study]
-        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-3.1, -3.1], **heading)
-        axes.text(own[0] - 0.4, -3.3, study, fontsize=8.5)
+    _name_runs(axes, list(zip(studies, models, strict=True)))
     figure.suptitle(
         "Layers selected by each score, fusion and baseline: better or worse than chance?", x=0.01, ha="left"
     )
@@ -714,6 +706,19 @@ def plot_scoreboard(percentiles: pd.DataFrame) -> Figure:
         label="mean percentile (50 %: chance); framed: the best baseline of the run",
     )
     return figure
+
+
+def _name_runs(axes: Axes, runs: list[tuple[str, str]]) -> None:
+    """Write the study and the model of runs, given in this order, above their columns."""
+    heading = {"color": "0.3", "linewidth": 1, "clip_on": False}
+    for study_and_model in dict.fromkeys(runs):
+        own = [place for place, run in enumerate(runs) if run == study_and_model]
+        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-0.7, -0.7], **heading)
+        axes.text(float(np.mean(own)), -0.9, study_and_model[1], rotation=35, rotation_mode="anchor", fontsize=8.5)
+    for study in dict.fromkeys(study for study, _ in runs):
+        own = [place for place, run in enumerate(runs) if run[0] == study]
+        axes.plot([own[0] - 0.4, own[-1] + 0.4], [-3.1, -3.1], **heading)
+        axes.text(own[0] - 0.4, -3.3, study, fontsize=8.5)
 
 
 def plot_healing(contrasts: pd.DataFrame) -> Figure:

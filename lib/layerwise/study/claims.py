@@ -26,13 +26,11 @@ class Claim(NamedTuple):
         name: of the figure.
         claimed: its value.
         measure: finds its counterpart in the results of one run; None if there is none.
-        on_test: whether it is an accuracy of a model, whole or smaller, on the test split.
     """
 
     name: str
     claimed: float
     measure: Callable[[dict[str, Any]], Interval | None]
-    on_test: bool = False
 
 
 def _accuracy_on(stages: dict[str, Any], part: str) -> Interval | None:
@@ -58,12 +56,12 @@ def _accuracy_at(stages: dict[str, Any], ratio: float, healed: bool) -> Interval
 
 CLAIMS = (
     Claim("texts that are unique", 0.872, _unique_texts),
-    Claim("accuracy, test", 0.888, partial(_accuracy_on, part="test"), on_test=True),
+    Claim("accuracy, test", 0.888, partial(_accuracy_on, part="test")),
     Claim("accuracy, validation", 0.887, partial(_accuracy_on, part="validation")),
     Claim("accuracy, training", 0.888, partial(_accuracy_on, part="train")),
     Claim("accuracy of the baseline", 0.75, partial(_accuracy_on, part="baseline")),
     *(
-        Claim(f"accuracy at {ratio}x, {how}", claimed, partial(_accuracy_at, ratio=ratio, healed=healed), on_test=True)
+        Claim(f"accuracy at {ratio}x, {how}", claimed, partial(_accuracy_at, ratio=ratio, healed=healed))
         for ratio, claimed in CLAIMED_ACCURACY.items()
         for healed, how in ((False, "unhealed"), (True, "healed"))
     ),
@@ -93,9 +91,3 @@ def check_claims(study: str, runs: Runs) -> list[CheckedClaim]:
                 )
             )
     return checked
-
-
-def select_test_claims(checked: list[CheckedClaim]) -> list[CheckedClaim]:
-    """The claims about accuracies of models on the test split."""
-    names = {claim.name for claim in CLAIMS if claim.on_test}
-    return [each for each in checked if each.claim in names]
