@@ -37,7 +37,7 @@ RESULTS = [
 ]
 EXECUTED = [file.with_suffix(".ipynb") for file in RESULTS]
 EXECUTED += [Path(f"runs/smoke/{name}.ipynb") for name in SHARED if not STAGES[name].computes]
-BOOK = {"main_figure", "page", "book"}
+BOOK = {"page", "book"}
 
 
 def with_pages(*stages: str) -> set[str]:
@@ -109,16 +109,16 @@ def test_each_stage_saves_its_numbers_under_stable_keys(project):
 
 def test_the_pages_quote_the_numbers_of_the_results(project):
     training = json.loads((project / RESULTS[0]).read_text())
-    page = (project / "_build/html/book/stages/training.html").read_text()
-    assert f"{training['test']['accuracy']['value']:.1%}" in page
-    assert f"{training['test']['accuracy']['value']:.1%}" in (project / "_build/html/book/intro.html").read_text()
+    for page in ("stages/training", "paper/introduction"):
+        assert f"{training['test']['accuracy']['value']:.1%}" in (project / f"_build/html/book/{page}.html").read_text()
     assert (project / "_build/html/index.html").is_file()
 
 
 def test_every_hidden_solution_was_run_and_shows_something(project):
     for file in EXECUTED:
         for cell in nbformat.read(project / file, 4).cells:
-            if "hide-cell" in cell.metadata.get("tags", []):
+            # What a reader is to write is a function, which shows nothing; the cell after it checks and shows it.
+            if "hide-cell" in cell.metadata.get("tags", []) and not cell.id.startswith("write-"):
                 assert cell.outputs and not [o for o in cell.outputs if o.output_type == "error"], cell.source
 
 
@@ -257,7 +257,8 @@ def test_an_expert_that_fails_changes_nothing_else_and_one_that_answers_is_grade
 
     server.script[:] = [(200, completion(reply([2, 1, 4, 3]))), (200, completion(reply([1, 2, 3, 4])))]
     result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
-    assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]] and "was asked 3 times" in page
+    assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]]
+    assert "Kendall's tau between two" in page
     assert result["scores"].keys() == {*FUSION_RULES, *(f"{rule}_with_expert" for rule in FUSION_RULES)}
     truth, page = execute("ground_truth")
     assert truth["grades"]["expert"]["1"]["layers"] == [0] and "tau of the expert's ranking" in page
@@ -289,7 +290,7 @@ def test_a_changed_colour_of_a_figure_renders_the_pages_again_and_computes_nothi
     stat, before = figures.stat(), figures.read_text()
     try:
         figures.write_text(before.replace('"colorblind"', '"deep"'))
-        assert planned(project) == {f"render_{name}" for name in STAGES} | BOOK
+        assert planned(project) == {f"render_{name}" for name in STAGES} | {"figure"} | BOOK
     finally:
         figures.write_text(before)
         os.utime(figures, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -311,7 +312,7 @@ def test_a_changed_recorded_run_is_shown_and_only_the_comparison_is_computed_aga
     before = file.read_text()
     try:
         file.write_text(before + "\n")
-        assert planned(project) == with_pages() | {"render_recorded_runs"}
+        assert planned(project) == with_pages() | {"render_recorded_runs", "figure"}
     finally:
         file.write_text(before)
 
