@@ -692,9 +692,7 @@ def plot_scoreboard(percentiles: pd.DataFrame) -> Figure:
     axes.invert_yaxis()
     axes.text(runs + 1.15, -0.7, "passes", fontsize=8.5)
     _name_runs(axes, list(zip(studies, models, strict=True)))
-    figure.suptitle(
-        "Layers selected by each score, fusion and baseline: better or worse than chance?", x=0.01, ha="left"
-    )
+    figure.suptitle("Layers selected by scores, fusions and baselines: better than chance?", x=0.01, ha="left")
     figure.colorbar(
         image,
         ax=axes,
