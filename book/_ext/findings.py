@@ -41,7 +41,7 @@ def measure(expression: str) -> str:
 
 def evaluate(expression: str) -> object:
     """The value of an expression of findings."""
-    return eval(expression, {"__builtins__": {}}, names())
+    return eval(expression, {"__builtins__": {}} | names())
 
 
 def find_false(page: str) -> list[str]:

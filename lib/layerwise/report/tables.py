@@ -592,9 +592,7 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
             for plan in result.plans:
                 contrasts = result.contrasts[str(plan.ratio)]
                 row = {"model": model, "seed": seed, "ratio": name_ratio(plan.ratio, plan.reached)}
-                row |= {"layers": plan.layers}
-
-                row |= {name: contrasts.get(name) for name in CONTRASTS}
+                row |= {"layers": plan.layers} | {name: contrasts.get(name) for name in CONTRASTS}
                 rows.append(row | {"at_chance": plan.ratio in at_chance})
     return pd.DataFrame(rows)
 

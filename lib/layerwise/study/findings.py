@@ -116,14 +116,14 @@ def effects(when: str) -> list[Interval]:
     return differences
 
 
-def contrasts(name: str) -> list[Interval]:
-    """Accuracy of every healed model less that of a compression baseline: "from_scratch" or "linear"."""
+def gains_of_healed(model: str | None = None, layers: int | None = None) -> list[Interval]:
+    """Test accuracy of every healed model, or of those of so many layers, less that of the linear classifier."""
     return [
-        named[name]
-        for stages in _runs()
+        stages["compression"].contrasts[str(plan.ratio)]["linear"]
+        for stages in _runs(model)
         if "compression" in stages
-        for named in stages["compression"].contrasts.values()
-        if name in named
+        for plan in stages["compression"].plans
+        if layers in (None, plan.layers)
     ]
 
 
