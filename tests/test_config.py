@@ -92,7 +92,7 @@ def test_one_model_and_one_seed_can_be_set_as_base_model_and_seed():
 
 
 def test_a_pretrained_model_has_another_recipe_than_one_from_scratch():
-    _, (scratch, minilm) = load_profile("quick")
+    _, (minilm, scratch) = load_profile("quick")
     assert scratch.learning_rate > minilm.learning_rate and scratch.epochs > minilm.epochs
 
 
