@@ -10,10 +10,11 @@ import torch
 from conftest import ARCHITECTURES, inputs_of, make_batch, make_model
 
 from layerwise import evaluation, subnetworks
-from layerwise.adapter import FEED_FORWARD, LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import encode
 from layerwise.errors import InputError
 from layerwise.examples import tiny_classifier
+from layerwise.forward import FEED_FORWARD, LayerwiseForward
 from layerwise.study.cache import cached_evaluation
 from layerwise.subnetworks import SubnetworkTable
 
@@ -59,7 +60,53 @@ def test_layers_with_none_after_them_feed_forward_only_the_token_that_the_head_r
                 part.register_forward_hook(lambda part, args, output: fed.append(output.shape[1]))
     for _ in evaluation.subnetwork_logits(LayerwiseForward(adapter, inputs_of(batch)), subnetworks.all_masks(4)):
         pass
-    assert sorted(fed) == [1] * 8 + [batch["input_ids"].shape[1]] * 7
+    pairs = 8 // evaluation.LAST_AT_ONCE  # of the first, each layer is computed as a whole, too, to try the short way
+    whole = 7 + evaluation.LAST_AT_ONCE
+    assert sorted(fed) == [1] * pairs + [batch["input_ids"].shape[1]] * whole
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_short_way_of_a_last_layer_gives_what_the_whole_layer_gives(architecture, padding):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_batch()
+    if padding == "none":
+        batch["attention_mask"][:] = 1
+        batch["input_ids"][batch["input_ids"] == 1] = 5
+    elif padding == "left":
+        batch = {name: value.flip(1) if value.dim() > 1 else value for name, value in batch.items()}
+    forward = LayerwiseForward(adapter, inputs_of(batch))
+    states = [forward.input_states, forward.apply_layer(0, forward.input_states)]
+    whole = forward.apply_last_layer(2, states)  # and tries the short way
+    assert forward._short_layers[2, 2]
+    for found, expected in zip(forward.apply_last_layer(2, states), whole, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for state, logits in zip(states, forward.head(whole), strict=True):
+        torch.testing.assert_close(logits, forward.run_from(forward.apply_layer(2, state)), atol=1e-5, rtol=1e-5)
+
+
+class AddedInPlace(torch.nn.Module):
+    """Attention and feed-forward part side by side, the one added to the other in place, as in Falcon."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.attention, self.mlp = layer.attention, layer.intermediate
+        self.down = layer.output.dense
+
+    def forward(self, hidden_states, attention_mask=None, *args, **kwargs):
+        mixed = self.down(self.mlp(hidden_states))
+        mixed += self.attention(hidden_states, attention_mask)[0]
+        return mixed
+
+
+def test_a_layer_that_the_short_way_does_not_fit_is_computed_as_a_whole():
+    model, batch = make_model("bert"), make_batch()
+    for index, layer in enumerate(model.bert.encoder.layer):
+        model.bert.encoder.layer[index] = AddedInPlace(layer)
+    adapter = LayerwiseAdapter(model)
+    table = evaluation.evaluate(adapter, [batch], subnetworks.all_masks(4))
+    for row, mask in enumerate(table.masks):
+        np.testing.assert_allclose(table.log_p[row], log_p_of(adapter, batch, mask)[0], atol=1e-5)
 
 
 def test_a_head_that_reads_all_tokens_is_given_all_of_them():
@@ -83,15 +130,23 @@ def test_the_walk_applies_each_shared_layer_once_and_holds_few_states():
             nonlocal alive
             alive -= 1
 
-    def apply(layer, state, for_head):
+    def apply(layer, state):
         nonlocal applied
         applied += 1
         return State()
 
-    forward = SimpleNamespace(input_states=State(), apply_layer=apply, run_from=lambda state: None)
-    rows = [row for row, _ in evaluation.subnetwork_logits(forward, subnetworks.all_masks(8))]
+    forward = SimpleNamespace(
+        input_states=State(),
+        apply_layer=apply,
+        apply_last_layer=lambda layer, states: [apply(layer, state) and None for state in states],
+        select_read=lambda state: None,
+        head=lambda read: None,
+        heads_at_once=10,
+    )
+    rows = [row for rows, _ in evaluation.subnetwork_logits(forward, subnetworks.all_masks(8)) for row in rows]
     assert sorted(rows) == list(range(256)) and applied == 255
-    assert most <= 8 // 2 + 1 + 1  # and the one that is being made
+    # ... the one that is being made, and those that wait for their last layer
+    assert most <= 8 // 2 + 1 + 1 + evaluation.LAST_AT_ONCE - 1
 
 
 def test_the_values_of_an_example_do_not_depend_on_its_batch():

@@ -2,19 +2,15 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 
 import torch
 from torch import nn
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from layerwise.batches import Batch, model_inputs
 from layerwise.errors import InputError
-
-# Hugging Face's names for the feed-forward part of a layer, which treats each token by itself and is most of its work.
-FEED_FORWARD = {"mlp", "intermediate", "ffn"}
 
 
 class LayerwiseAdapter:
@@ -81,7 +77,7 @@ class LayerwiseAdapter:
         Raises:
             InputError: there is no such layer.
         """
-        with self._replace({i: lambda hidden_states: hidden_states for i in self._check(layers)}):
+        with self.replace_layers({i: lambda hidden_states: hidden_states for i in self._check(layers)}):
             yield self.model
 
     def keep(self, layers: Collection[int]) -> PreTrainedModel:
@@ -135,7 +131,7 @@ class LayerwiseAdapter:
             self.model.train(training)
 
     @contextmanager
-    def _replace(self, functions: dict[int, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
+    def replace_layers(self, functions: dict[int, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
         """Within the context, these layers compute these functions of their hidden states."""
 
         def forward(function: Callable, hidden_states: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple:
@@ -173,87 +169,3 @@ class LayerwiseAdapter:
         if wrong:
             raise InputError(f"there is no layer {wrong[0]!r}: the model has layers 0 to {len(self) - 1}")
         return sorted({int(i) for i in layers})
-
-
-class LayerwiseForward:
-    """The forward pass of one batch, layer by layer, in any order and as often as needed.
-
-    Hidden states are (examples, tokens, hidden size), logits (examples, classes).
-
-    Args:
-        adapter: of a model with a head that returns logits.
-        batch: the model's inputs; other entries are ignored.
-
-    Attributes:
-        input_states: the hidden states that enter the first layer.
-    """
-
-    def __init__(self, adapter: LayerwiseAdapter, batch: Batch):
-        self._adapter = adapter
-        self._inputs = model_inputs(adapter.model, batch)
-        self._arguments: list[tuple[list, dict]] = []  # of each layer, besides its hidden states
-        inputs: list[torch.Tensor] = []
-
-        def record(layer: nn.Module, args: tuple, kwargs: dict) -> None:
-            inputs.append(args[0])
-            # A cache would keep the keys of every application of a layer, as if they were one long sequence.
-            others = [None if isinstance(value, Cache) else value for value in args[1:]]
-            kwargs = {name: None if isinstance(value, Cache) else value for name, value in kwargs.items()}
-            self._arguments.append((others, kwargs))
-
-        hooks = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in adapter.layers]
-        try:
-            with adapter.bypass(range(len(adapter))) as model:
-                model(**self._inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self.input_states = inputs[0]
-
-    def apply_layer(self, layer: int, hidden_states: torch.Tensor, for_head: bool = False) -> torch.Tensor:
-        """The output states of a layer for these input states.
-
-        Args:
-            for_head: only the head reads the output, so it needs to be right only at the token that the head reads.
-        """
-        args, kwargs = self._arguments[layer]
-        with ExitStack() as hooks:
-            if for_head and self._read_token is not None:
-                for name, part in self._adapter.layers[layer].named_children():
-                    if name in FEED_FORWARD:
-                        hooks.enter_context(part.register_forward_pre_hook(self._select_read_token))
-            output = self._adapter.layers[layer](hidden_states, *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
-
-    def run_from(self, hidden_states: torch.Tensor, layer: int | None = None) -> torch.Tensor:
-        """Logits when these hidden states enter this layer; without a layer, when they enter the head."""
-        depth = len(self._adapter)
-        for later in range(depth if layer is None else layer, depth):
-            hidden_states = self.apply_layer(later, hidden_states)
-        with self._adapter._replace(dict.fromkeys(range(depth), lambda states: hidden_states)):
-            return self._adapter.model(**self._inputs).logits
-
-    def all_states(self) -> list[torch.Tensor]:
-        """L + 1 hidden states: the input of the first layer, and the output of every layer of the whole model."""
-        states = [self.input_states]
-        for layer in range(len(self._adapter)):
-            states.append(self.apply_layer(layer, states[-1]))
-        return states
-
-    @cached_property
-    def _read_token(self) -> torch.Tensor | None:
-        """(examples, 1, 1), the one token of each example that the head reads; None where it reads several."""
-        with torch.enable_grad():
-            states = self.input_states.detach().requires_grad_()
-            logits = self.run_from(states)
-            if logits.dim() > 2:  # a language model has logits for each token
-                return None
-            (gradient,) = torch.autograd.grad(logits[:, 0].sum(), states)
-        read = gradient.ne(0).any(-1, keepdim=True)
-        return read.int().argmax(1, keepdim=True) if (read.sum(1) == 1).all() else None
-
-    def _select_read_token(self, part: nn.Module, args: tuple) -> tuple:
-        """Input of a feed-forward part: only the token that the head reads. The result is broadcast to all tokens."""
-        assert self._read_token is not None
-        hidden_states, *others = args
-        return hidden_states.gather(1, self._read_token.expand(-1, -1, hidden_states.shape[-1])), *others

@@ -1,20 +1,23 @@
 """Evaluate sub-networks of a model: every layer is applied once to each state that several of them share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch, Data, as_batches, check_labels
 from layerwise.errors import InputError
+from layerwise.forward import LayerwiseForward
 from layerwise.progress import progress
 from layerwise.subnetworks import SubnetworkTable, all_masks, greedy_step, masks_without_one, nested_masks
 
 MAX_EXHAUSTIVE_LAYERS = 20  # a table of a million sub-networks
+LAST_AT_ONCE = 2  # sub-networks whose last layer is computed together: more take more memory than a layer for one
 
 Metric = Callable[[torch.Tensor, Batch], torch.Tensor]  # of logits (examples, classes) and their batch: (examples,)
+KnownStates = dict[tuple[int, ...], torch.Tensor]  # by the layers that led to them
 BatchEvaluation = Callable[[LayerwiseAdapter, Batch, np.ndarray, Metric], tuple[np.ndarray, np.ndarray]]
 
 
@@ -31,11 +34,12 @@ def evaluate_batch(
     labels = batch["labels"].to(adapter.device)
     log_p = torch.empty(len(masks), len(labels), device=adapter.device)
     values: list[torch.Tensor] = [labels] * len(masks)
-    for row, logits in subnetwork_logits(LayerwiseForward(adapter, batch), masks):
-        if logits.dim() != 2:
+    for rows, logits in subnetwork_logits(LayerwiseForward(adapter, batch), masks):
+        if logits.dim() != 3:
             raise InputError(f"{type(adapter.model).__name__} is no sequence classifier: its logits have another shape")
-        log_p[row] = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
-        values[row] = metric(logits, batch)
+        log_p[rows] = logits.double().log_softmax(2)[:, range(len(labels)), labels].to(log_p.dtype)
+        for row, each in zip(rows, logits, strict=True):
+            values[row] = metric(each, batch)
     return log_p.cpu().numpy(), torch.stack(values).cpu().numpy()
 
 
@@ -50,7 +54,7 @@ def evaluate(
 
     Sub-networks with the same first layers share the hidden states up to there. All 2^L of them take 2^L - 1
     applications of a layer instead of L 2^(L-1): 4,095 instead of 24,576 for 12 layers. Half of them end in the last
-    layer, whose feed-forward part, most of its work, is needed only for the token that the head reads.
+    layer, of which only keys and values are needed for more than the token that the head reads.
 
     At most L / 2 + 1 hidden states are held at a time (see `subnetwork_logits`), and each batch is evaluated in two
     halves: that takes about the memory of one ordinary forward pass of the whole batch.
@@ -153,23 +157,70 @@ def _check_masks(masks: np.ndarray, layers: int) -> None:
         raise InputError("two masks are the same: give each sub-network once")
 
 
-def subnetwork_logits(forward: LayerwiseForward, masks: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
-    """The row in `masks` (S, L) of each sub-network and its logits, depth first through the tree of shared prefixes.
+def subnetwork_logits(
+    forward: LayerwiseForward, masks: np.ndarray, known: KnownStates | None = None
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Rows in `masks` (S, L) of some sub-networks, and the logits that `forward.head` gives for them.
 
-    Each layer is applied once to each state that several sub-networks share. A state is freed when its last
-    continuation starts. The longest continuation, with the nearest layer, starts last, so no more than L / 2 + 1 states
-    are held.
+    Each layer is applied once to each state that several sub-networks share. The head is computed for as many
+    sub-networks at a time as `forward` says.
+
+    Args:
+        known: states that are not computed again; those that were computed are added.
     """
     wanted = {tuple(np.flatnonzero(mask).tolist()): row for row, mask in enumerate(masks)}
+    rows: list[int] = []
+    read: list[torch.Tensor] = []
+    for layers, state in _walk(forward, wanted.keys(), known):
+        rows.append(wanted[layers])
+        read.append(state)
+        if len(rows) == forward.heads_at_once:
+            yield rows, forward.head(read)
+            rows, read = [], []
+    if rows:
+        yield rows, forward.head(read)
+
+
+def _walk(
+    forward: LayerwiseForward, wanted: Collection[tuple[int, ...]], known: KnownStates | None
+) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
+    """What the head reads of each sub-network that is wanted, depth first through the tree of shared prefixes.
+
+    A state is freed when its last continuation starts. The longest continuation, with the nearest layer, starts last,
+    so no more than L / 2 + 1 states are held, and a few that wait for the same last layer to be computed together.
+    """
     following: dict[tuple[int, ...], set[int]] = {}
     for layers in wanted:
         for i, layer in enumerate(layers):
             following.setdefault(layers[:i], set()).add(layer)
     waiting: list[tuple[tuple[int, ...], torch.Tensor]] = [((), forward.input_states)]
+    ending: list[tuple[tuple[int, ...], torch.Tensor]] = []
     while waiting:
-        layers, hidden_states = waiting.pop()
-        if layers:
-            hidden_states = forward.apply_layer(layers[-1], hidden_states, for_head=layers not in following)
+        layers, state = waiting.pop()
+        if layers and layers not in following:
+            if ending and ending[0][0][-1] != layers[-1]:
+                yield from _finish(forward, ending)
+            ending.append((layers, state))
+            if len(ending) == LAST_AT_ONCE:
+                yield from _finish(forward, ending)
+            continue
+        if known is not None and layers in known:
+            state = known[layers]
+        elif layers:
+            state = forward.apply_layer(layers[-1], state)
+        if known is not None:
+            known[layers] = state
         if layers in wanted:
-            yield wanted[layers], forward.run_from(hidden_states)
-        waiting += [((*layers, layer), hidden_states) for layer in sorted(following.get(layers, ()))]
+            yield layers, forward.select_read(state)
+        waiting += [((*layers, layer), state) for layer in sorted(following.get(layers, ()))]
+    yield from _finish(forward, ending)
+
+
+def _finish(
+    forward: LayerwiseForward, ending: list[tuple[tuple[int, ...], torch.Tensor]]
+) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
+    """What the head reads of sub-networks that wait for the same last layer; then none waits."""
+    if ending:
+        layers, states = zip(*ending, strict=True)
+        ending.clear()
+        yield from zip(layers, forward.apply_last_layer(layers[0][-1], states), strict=True)

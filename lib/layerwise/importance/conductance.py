@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
+from layerwise.forward import LayerwiseForward
 
 
 def conductance(adapter: LayerwiseAdapter, batches: Sequence[Batch], steps: int = 12) -> np.ndarray:

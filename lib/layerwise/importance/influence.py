@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
+from layerwise.forward import LayerwiseForward
 from layerwise.importance.per_example import measure_loss_gradients, parameters_times_gradients
 
 

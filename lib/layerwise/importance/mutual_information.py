@@ -9,9 +9,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
 from layerwise.errors import InputError
+from layerwise.forward import LayerwiseForward
 
 
 @torch.no_grad()

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch, count_examples, model_inputs
 from layerwise.errors import InputError
+from layerwise.forward import LayerwiseForward
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch, count_examples
+from layerwise.forward import LayerwiseForward
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Layer ablation of a causal language model: what its layers do to review text, and what is lost without them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,19 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from layerwise import evaluation, subnetworks
-from layerwise.adapter import LayerwiseAdapter, LayerwiseForward
+from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
 from layerwise.errors import InputError
+from layerwise.evaluation import KnownStates
+from layerwise.forward import LayerwiseForward
 from layerwise.progress import progress
 from layerwise.study.config import LABELS, project_path
 from layerwise.study.data import assets
 from layerwise.study.models.device import reproducible_device
 
 QUESTION = "\nSentiment:"  # had the best accuracy of six, for smollm2 on 300 training reviews of the embedded corpus
+
+KEPT_BYTES = 2**30  # of hidden states that the greedy search keeps from one step to the next
 
 
 @dataclass(frozen=True)
@@ -145,49 +150,85 @@ def angular_distances(adapter: LayerwiseAdapter, batches: list[Batch]) -> np.nda
 def evaluate_masks(adapter: LayerwiseAdapter, questions: Questions, masks: np.ndarray) -> MaskResults:
     """Evaluate sub-networks of a language model on review texts and on the question for their sentiment.
 
-    Sub-networks with the same first layers share the hidden states up to there.
+    Sub-networks with the same first layers share the hidden states up to there. Logits are computed for the tokens
+    alone whose probability is asked for, and for the answer.
 
     Args:
         masks: (S, L) bool; rows may be equal.
     """
     unique, rows = np.unique(masks, axis=0, return_inverse=True)
-    nats, tokens, correct = [], [], []
-    for batch in progress(questions.batches, "language model"):
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        ids, labels = (batch[name].to(adapter.device) for name in ("input_ids", "labels"))
-        lengths = batch["attention_mask"].sum(1).to(adapter.device)
-        # which tokens after the first belong to the review, not to the question or to padding
-        in_review = torch.arange(1, ids.shape[1], device=adapter.device) < (lengths - questions.length)[:, None]
-        batch_nats = np.empty((len(unique), len(labels)))
-        batch_correct = np.empty((len(unique), len(labels)))
-        for row, logits in evaluation.subnetwork_logits(LayerwiseForward(adapter, inputs), unique):
-            answers = logits[range(len(labels)), lengths - 1][:, questions.answers]
-            most_likely = answers == answers.amax(1, keepdim=True)
-            batch_correct[row] = (most_likely[range(len(labels)), labels].double() / most_likely.sum(1)).cpu()
-            token_nats = torch.zeros(in_review.shape, dtype=torch.double, device=adapter.device)
-            token_nats[in_review] = cross_entropy(
-                logits[:, :-1][in_review].float(), ids[:, 1:][in_review], reduction="none"
-            ).double()
-            batch_nats[row] = token_nats.sum(1).cpu()
-        nats.append(batch_nats)
-        correct.append(batch_correct)
-        tokens.append(in_review.sum(1).cpu().numpy())
+    results = [
+        _evaluate_batch(LayerwiseForward(adapter, batch, _asked_tokens(batch, questions)), batch, questions, unique)
+        for batch in progress(questions.batches, "language model")
+    ]
+    nats, tokens, correct = zip(*results, strict=True)
     return MaskResults(np.concatenate(nats, 1)[rows], np.concatenate(tokens), np.concatenate(correct, 1)[rows])
 
 
+@torch.no_grad()
 def prune_greedily(adapter: LayerwiseAdapter, questions: Questions, min_layers: int) -> np.ndarray:
     """Remove one layer after the other, each time the one whose removal raises perplexity least.
+
+    The candidates of a step begin with the same layers as some of the step before, and go on from the hidden states
+    that were kept then, at most `KEPT_BYTES` of them.
 
     Returns:
         Masks (steps, L) bool, from all layers to `min_layers`.
 
     Source: Song et al. (2024), "SLEB".
     """
+    forwards = [LayerwiseForward(adapter, batch, _asked_tokens(batch, questions)) for batch in questions.batches]
+    known: list[KnownStates | None] = []
+    room = KEPT_BYTES
+    for forward in forwards:
+        room -= forward.input_states.nbytes * len(adapter) ** 2 // 2  # the most states of a step
+        known.append({} if room >= 0 else None)
     path = [np.ones(len(adapter), dtype=bool)]
     while path[-1].sum() > min_layers:
         candidates = subnetworks.masks_without_one(path[-1])
-        path.append(candidates[evaluate_masks(adapter, questions, candidates).nats.sum(1).argmin()])
+        parts = zip(forwards, questions.batches, known, strict=True)
+        nats = [_evaluate_batch(forward, batch, questions, candidates, states)[0] for forward, batch, states in parts]
+        path.append(candidates[np.concatenate(nats, 1).sum(1).argmin()])
+        _forget_others(known, subnetworks.masks_without_one(path[-1]))
     return np.stack(path)
+
+
+def _forget_others(known: Sequence[KnownStates | None], masks: np.ndarray) -> None:
+    """Forget the states that no sub-network of masks (S, L) goes on from."""
+    layers = [tuple(np.flatnonzero(mask).tolist()) for mask in masks]
+    needed = {each[:length] for each in layers for length in range(len(each) + 1)}
+    for states in filter(None, known):
+        for key in states.keys() - needed:
+            del states[key]
+
+
+def _asked_tokens(batch: Batch, questions: Questions) -> torch.Tensor:
+    """(reviews, tokens) bool, the tokens whose logits are asked for: before each one of the review, and the last."""
+    place, lengths = torch.arange(batch["input_ids"].shape[1]), batch["attention_mask"].sum(1, keepdim=True)
+    return (place < lengths - questions.length - 1) | (place == lengths - 1)
+
+
+def _evaluate_batch(
+    forward: LayerwiseForward,
+    batch: Batch,
+    questions: Questions,
+    masks: np.ndarray,
+    known: KnownStates | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`nats` (S, reviews), `tokens` (reviews,) and `correct` (S, reviews) of `MaskResults`, for one batch."""
+    ids, labels = batch["input_ids"], batch["labels"]
+    review, place = _asked_tokens(batch, questions).nonzero(as_tuple=True)
+    is_answer = place == batch["attention_mask"].sum(1)[review] - 1
+    asked, following = review[~is_answer], ids[review[~is_answer], place[~is_answer] + 1]
+    nats, correct = torch.zeros(2, len(masks), len(labels), dtype=torch.double)
+    for rows, logits in evaluation.subnetwork_logits(forward, masks, known):
+        for row, each in zip(rows, logits, strict=True):
+            token_nats = cross_entropy(each[~is_answer].float(), following.to(each.device), reduction="none")
+            nats[row].index_add_(0, asked, token_nats.double().cpu())
+            answers = each[is_answer][:, questions.answers].cpu()
+            most_likely = answers == answers.amax(1, keepdim=True)
+            correct[row] = most_likely[range(len(labels)), labels].double() / most_likely.sum(1)
+    return nats.numpy(), asked.bincount(minlength=len(labels)).numpy(), correct.numpy()
 
 
 def select_layers_by_method(
