@@ -66,7 +66,7 @@ def test_the_pythons_of_the_lock_are_those_of_the_project_and_of_the_workflow_th
 
 
 def test_the_version_is_the_same_in_the_project_in_its_citation_and_at_the_top_of_the_changelog():
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest and newest[1] == PROJECT["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
