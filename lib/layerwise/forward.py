@@ -195,20 +195,21 @@ class LayerwiseForward:
                 value = _select(value.expand(examples, -1, -1, -1).transpose(1, 2), of_one).transpose(1, 2)
             return value.repeat(len(states), *[1] * (value.dim() - 1)) if value.shape[:1] == (examples,) else value
 
-        args, kwargs = tree_map_only(torch.Tensor, repeat, self._arguments[layer])
         short = _shorten(self._adapter.layers[layer], places)
 
-        def call(hidden_states: torch.Tensor) -> torch.Tensor:
+        def call(args: list, kwargs: dict, hidden_states: torch.Tensor) -> torch.Tensor:
             output = short(hidden_states, *args, **kwargs)
             output = output[0] if isinstance(output, tuple) else output
             return output if output.shape[1] == 1 else _select(output, places).clone()
 
         try:
+            args, kwargs = tree_map_only(torch.Tensor, repeat, self._arguments[layer])
+            way = partial(call, args, kwargs)
             with torch.no_grad():
-                found = call(torch.cat([*states]))
+                found = way(torch.cat([*states]))
         except (RuntimeError, ValueError, IndexError):  # as where parts side by side are added in place
             return None
-        return call if _same(found, torch.cat([*expected])) else None
+        return way if _same(found, torch.cat([*expected])) else None
 
 
 def _select(values: torch.Tensor, places: tuple) -> torch.Tensor:
@@ -236,7 +237,7 @@ def _shorten(layer: nn.Module, places: tuple) -> nn.Module:
     known = {id(weight): weight for weight in (*layer.parameters(), *layer.buffers())}
     for config in {id(part.config): part.config for part in layer.modules() if hasattr(part, "config")}.values():
         known[id(config)] = own = copy.copy(config)
-        if config._attn_implementation == "sdpa":
+        if getattr(config, "_attn_implementation", None) == "sdpa":
             own._attn_implementation_internal = OF_READ_TOKEN
     short = copy.deepcopy(layer, known)
 
