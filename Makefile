@@ -21,7 +21,7 @@ SHELL := /bin/bash
 
 # A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
 book: .venv/installed
-	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all \
+	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all --max-jobs-per-timespan 100/60s \
 	    --config profile='$(PROFILE)' params='$(PARAMS)'
 	@echo "open _build/html/index.html"
 
@@ -53,6 +53,6 @@ clean:
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --requirement requirements.lock
+	.venv/bin/pip install --quiet --no-compile --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --editable .
 	@touch $@

@@ -10,9 +10,19 @@ results of earlier stages. A stage is computed from the modules that compute it.
 import ast
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+# Notebooks start with their libraries in memory: a server has imported them, and ends with this process.
+if sys.platform == "linux" and not workflow.dryrun:
+    os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
+    WARM = subprocess.Popen(
+        [sys.executable, "book/warm.py", "serve"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+os.environ["JUPYTER_PATH"] = "book"  # with the kernel `warm`
 
 import grimp
 import yaml
@@ -142,7 +152,7 @@ EXECUTE = """
 printf '%s\\n' '{output.notebook}'
 mkdir -p $(dirname {params.part})
 python book/pages.py select {params.kind} {input.notebook} {params.part}
-papermill {params.part} {output.notebook} --kernel python3 --parameters_yaml {params.parameters:q} \
+python book/warm.py -m papermill {params.part} {output.notebook} --kernel warm --parameters_yaml {params.parameters:q} \
     --no-progress-bar --no-request-save-on-cell-execute 2> {log} ||
     {{ printf '%s\\n' 'failed; all of it is in {log}' "$(grep . {log} | tail -n 1)" >&2; exit 1; }}
 rm {params.part}
@@ -209,7 +219,7 @@ for stage in STAGES.values():
                 parameters=parameters(stage),
                 expert=EXPERT if stage.name == "fusion" else None,
             log: f"{folder}/{stage.name}.log"
-            threads: workflow.cores if stage.shared else THREADS  # a shared stage runs once, so it takes all cores
+            threads: max(1, workflow.cores // 2) if stage.shared else THREADS  # beside a shared stage another one runs
             shell: EXECUTE
 
     rule:

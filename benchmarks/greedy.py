@@ -52,7 +52,7 @@ def main() -> None:
     sample = analysis.select(np.linspace(0, len(analysis) - 1, reviews).astype(int))
     ways = {
         name: partial(way, adapter, language_model.tokenize_questions(tokenizer, sample, size))
-        for name, way, size in (("before", search_before, 32), ("now", language_model.prune_greedily, 4))
+        for name, way, size in (("before", search_before, 32), ("now", language_model.prune_greedily, 1))
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):

@@ -17,7 +17,6 @@ MAX_EXHAUSTIVE_LAYERS = 20  # a table of a million sub-networks
 LAST_AT_ONCE = 2  # sub-networks whose last layer is computed together: more take more memory than a layer for one
 
 Metric = Callable[[torch.Tensor, Batch], torch.Tensor]  # of logits (examples, classes) and their batch: (examples,)
-KnownStates = dict[tuple[int, ...], torch.Tensor]  # by the layers that led to them
 BatchEvaluation = Callable[[LayerwiseAdapter, Batch, np.ndarray, Metric], tuple[np.ndarray, np.ndarray]]
 
 
@@ -158,20 +157,17 @@ def _check_masks(masks: np.ndarray, layers: int) -> None:
 
 
 def subnetwork_logits(
-    forward: LayerwiseForward, masks: np.ndarray, known: KnownStates | None = None
+    forward: LayerwiseForward, masks: np.ndarray
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Rows in `masks` (S, L) of some sub-networks, and the logits that `forward.head` gives for them.
 
     Each layer is applied once to each state that several sub-networks share. The head is computed for as many
     sub-networks at a time as `forward` says.
-
-    Args:
-        known: states that are not computed again; those that were computed are added.
     """
     wanted = {tuple(np.flatnonzero(mask).tolist()): row for row, mask in enumerate(masks)}
     rows: list[int] = []
     read: list[torch.Tensor] = []
-    for layers, state in _walk(forward, wanted.keys(), known):
+    for layers, state in _walk(forward, wanted.keys()):
         rows.append(wanted[layers])
         read.append(state)
         if len(rows) == forward.heads_at_once:
@@ -182,7 +178,7 @@ def subnetwork_logits(
 
 
 def _walk(
-    forward: LayerwiseForward, wanted: Collection[tuple[int, ...]], known: KnownStates | None
+    forward: LayerwiseForward, wanted: Collection[tuple[int, ...]]
 ) -> Iterator[tuple[tuple[int, ...], torch.Tensor]]:
     """What the head reads of each sub-network that is wanted, depth first through the tree of shared prefixes.
 
@@ -204,12 +200,8 @@ def _walk(
             if len(ending) == LAST_AT_ONCE:
                 yield from _finish(forward, ending)
             continue
-        if known is not None and layers in known:
-            state = known[layers]
-        elif layers:
+        if layers:
             state = forward.apply_layer(layers[-1], state)
-        if known is not None:
-            known[layers] = state
         if layers in wanted:
             yield layers, forward.select_read(state)
         waiting += [((*layers, layer), state) for layer in sorted(following.get(layers, ()))]

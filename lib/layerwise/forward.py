@@ -60,6 +60,7 @@ class LayerwiseForward:
         self._arguments: list[tuple[list, dict]] = []  # of each layer, besides its hidden states
         # By layer and number of states; None where only the layer itself will do.
         self._short_layers: dict[tuple[int, int], Callable[[torch.Tensor], torch.Tensor] | None] = {}
+        self._joins: dict[object, bool] = {}  # by kind of layer and arguments: whether several states can be one batch
         inputs: list[torch.Tensor] = []
 
         def record(layer: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -78,9 +79,24 @@ class LayerwiseForward:
                 hook.remove()
         self.input_states = inputs[0]
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the model is on."""
+        return self._adapter.device
+
     def apply_layer(self, layer: int, hidden_states: torch.Tensor) -> torch.Tensor:
         """The output states of a layer for these input states."""
-        return self._call(self._adapter.layers[layer], layer, hidden_states)
+        args, kwargs = self._arguments[layer]
+        return _first(self._adapter.layers[layer](hidden_states, *args, **kwargs))
+
+    def apply_together(self, layer: int, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The output states of a layer for each of several input states, which are one batch if that gives the same.
+
+        That is faster where the matrix products of a single state are small.
+        """
+        if len(states) > 1 and self._can_join(layer, states[:2]):
+            return self._apply_joined(layer, states)
+        return [self.apply_layer(layer, each) for each in states]
 
     def apply_last_layer(self, layer: int, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What the head reads, as `select_read` selects it, when each of these states enters a layer that is the last.
@@ -113,9 +129,7 @@ class LayerwiseForward:
         if self._read is None:
             logits = torch.stack([self._run_head(each, self._inputs) for each in states])
             return logits if self._asked is None else logits[:, self._asked]
-        inputs = {
-            name: value.repeat(len(states), *[1] * (value.dim() - 1)) for name, value in self._read.inputs.items()
-        }
+        inputs = {name: _repeat(value, len(value), len(states)) for name, value in self._read.inputs.items()}
         logits = self._run_head(torch.cat([*states]), inputs)
         return logits.reshape(len(states), -1, logits.shape[-1])
 
@@ -136,10 +150,23 @@ class LayerwiseForward:
             states.append(self.apply_layer(layer, states[-1]))
         return states
 
-    def _call(self, module: nn.Module, layer: int, hidden_states: torch.Tensor) -> torch.Tensor:
-        args, kwargs = self._arguments[layer]
-        output = module(hidden_states, *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+    def _apply_joined(self, layer: int, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        repeat = partial(_repeat, examples=len(self.input_states), times=len(states))
+        args, kwargs = tree_map_only(torch.Tensor, repeat, self._arguments[layer])
+        return [*_first(self._adapter.layers[layer](torch.cat([*states]), *args, **kwargs)).chunk(len(states))]
+
+    def _can_join(self, layer: int, states: Sequence[torch.Tensor]) -> bool:
+        """Whether a layer gives the same for two states as one batch, tried once for layers with such arguments."""
+        shapes = tree_map_only(torch.Tensor, lambda value: value.shape, self._arguments[layer])
+        kind = type(self._adapter.layers[layer]), str(shapes)
+        if kind not in self._joins:
+            try:
+                found = torch.cat(self._apply_joined(layer, states))
+                expected = torch.cat([self.apply_layer(layer, each) for each in states])
+                self._joins[kind] = _same(found, expected)
+            except (RuntimeError, ValueError, IndexError):  # an argument of another layout
+                self._joins[kind] = False
+        return self._joins[kind]
 
     def _run_head(self, hidden_states: torch.Tensor, inputs: Batch) -> torch.Tensor:
         layers = range(len(self._adapter))
@@ -193,13 +220,12 @@ class LayerwiseForward:
         def repeat(value: torch.Tensor) -> torch.Tensor:
             if value.dim() == 4 and value.shape[2] == tokens > 1:  # a mask of queries and keys
                 value = _select(value.expand(examples, -1, -1, -1).transpose(1, 2), of_one).transpose(1, 2)
-            return value.repeat(len(states), *[1] * (value.dim() - 1)) if value.shape[:1] == (examples,) else value
+            return _repeat(value, examples, len(states))
 
         short = _shorten(self._adapter.layers[layer], places)
 
         def call(args: list, kwargs: dict, hidden_states: torch.Tensor) -> torch.Tensor:
-            output = short(hidden_states, *args, **kwargs)
-            output = output[0] if isinstance(output, tuple) else output
+            output = _first(short(hidden_states, *args, **kwargs))
             return output if output.shape[1] == 1 else _select(output, places).clone()
 
         try:
@@ -215,6 +241,16 @@ class LayerwiseForward:
 def _select(values: torch.Tensor, places: tuple) -> torch.Tensor:
     """Values (examples, tokens, ...) at the `places` of `ReadTokens`: (examples, 1, ...)."""
     return values[places][:, None]
+
+
+def _first(output: torch.Tensor | tuple) -> torch.Tensor:
+    """The hidden states that a layer returns, in some models as the first of a tuple."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _repeat(value: torch.Tensor, examples: int, times: int) -> torch.Tensor:
+    """An argument of a layer for `times` as many examples, if it has an entry for each."""
+    return value.repeat(times, *[1] * (value.dim() - 1)) if value.shape[:1] == (examples,) else value
 
 
 def _same(found: torch.Tensor, expected: torch.Tensor) -> bool:

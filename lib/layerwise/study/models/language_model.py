@@ -1,5 +1,6 @@
 """Layer ablation of a causal language model: what its layers do to review text, and what is lost without them."""
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,10 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from layerwise import evaluation, subnetworks
+from layerwise import subnetworks
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
 from layerwise.errors import InputError
-from layerwise.evaluation import KnownStates
 from layerwise.forward import LayerwiseForward
 from layerwise.progress import progress
 from layerwise.study.config import LABELS, project_path
@@ -23,6 +23,10 @@ from layerwise.study.models.device import reproducible_device
 QUESTION = "\nSentiment:"  # had the best accuracy of six, for smollm2 on 300 training reviews of the embedded corpus
 
 KEPT_BYTES = 2**30  # of hidden states that the greedy search keeps from one step to the next
+TOKENS_TOGETHER = 1024  # of several sub-networks: more would not make the matrix products faster
+TOKENS_OF_A_LOSS = 64  # whose logits in float32 fit in a cache
+
+KnownStates = dict[tuple[int, ...], torch.Tensor]  # by the layers that they went through
 
 
 @dataclass(frozen=True)
@@ -150,8 +154,8 @@ def angular_distances(adapter: LayerwiseAdapter, batches: list[Batch]) -> np.nda
 def evaluate_masks(adapter: LayerwiseAdapter, questions: Questions, masks: np.ndarray) -> MaskResults:
     """Evaluate sub-networks of a language model on review texts and on the question for their sentiment.
 
-    Sub-networks with the same first layers share the hidden states up to there. Logits are computed for the tokens
-    alone whose probability is asked for, and for the answer.
+    Sub-networks with the same first layers share the hidden states up to there, and a layer is computed for several of
+    them together. Logits are computed for the tokens alone whose probability is asked for, and for the answer.
 
     Args:
         masks: (S, L) bool; rows may be equal.
@@ -220,15 +224,42 @@ def _evaluate_batch(
     review, place = _asked_tokens(batch, questions).nonzero(as_tuple=True)
     is_answer = place == batch["attention_mask"].sum(1)[review] - 1
     asked, following = review[~is_answer], ids[review[~is_answer], place[~is_answer] + 1]
+    of_answers, following = is_answer.nonzero()[:, 0].to(forward.device), following.to(forward.device)
+    others = (~is_answer).nonzero()[:, 0].to(forward.device)
     nats, correct = torch.zeros(2, len(masks), len(labels), dtype=torch.double)
-    for rows, logits in evaluation.subnetwork_logits(forward, masks, known):
-        for row, each in zip(rows, logits, strict=True):
-            token_nats = cross_entropy(each[~is_answer].float(), following.to(each.device), reduction="none")
-            nats[row].index_add_(0, asked, token_nats.double().cpu())
-            answers = each[is_answer][:, questions.answers].cpu()
+    outputs = _apply_by_layer(forward, masks, known)
+    at_once = max(1, TOKENS_TOGETHER // len(review))
+    for start in range(0, len(masks), at_once):
+        read = [forward.select_read(each) for each in outputs[start : start + at_once]]
+        for row, logits in enumerate(forward.head(read), start):
+            parts = zip(others.split(TOKENS_OF_A_LOSS), following.split(TOKENS_OF_A_LOSS), strict=True)
+            losses = [cross_entropy(logits[rows].float(), right, reduction="none") for rows, right in parts]
+            nats[row].index_add_(0, asked, torch.cat(losses).double().cpu())
+            answers = logits[of_answers][:, questions.answers].cpu()
             most_likely = answers == answers.amax(1, keepdim=True)
             correct[row] = most_likely[range(len(labels)), labels].double() / most_likely.sum(1)
     return nats.numpy(), asked.bincount(minlength=len(labels)).numpy(), correct.numpy()
+
+
+def _apply_by_layer(forward: LayerwiseForward, masks: np.ndarray, known: KnownStates | None) -> list[torch.Tensor]:
+    """The output states of sub-networks (S, L): each layer is applied to all the states that enter it together.
+
+    Args:
+        known: states that are not computed again; those that were computed are added.
+    """
+    wanted = [tuple(np.flatnonzero(mask).tolist()) for mask in masks]
+    states = {} if known is None else known
+    states[()] = forward.input_states
+    at_once = max(1, TOKENS_TOGETHER // forward.input_states[..., 0].numel())
+    for layer in range(masks.shape[1]):
+        through = {each[: bisect(each, layer)] for each in wanted}
+        new = sorted(through - states.keys())
+        for start in range(0, len(new), at_once):
+            part = new[start : start + at_once]
+            states.update(zip(part, forward.apply_together(layer, [states[each[:-1]] for each in part]), strict=True))
+        if known is None:
+            states = {each: states[each] for each in through}
+    return [states[each] for each in wanted]
 
 
 def select_layers_by_method(

@@ -153,6 +153,7 @@ def build_recommender(parameters: Parameters, histories: list[np.ndarray], produ
         n_embd=parameters.hidden_size,
         n_layer=parameters.layers,
         n_head=parameters.heads,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's, in one operation instead of eight
         resid_pdrop=parameters.dropout,
         embd_pdrop=parameters.dropout,
         attn_pdrop=parameters.dropout,
