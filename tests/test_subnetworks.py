@@ -85,6 +85,22 @@ def test_the_short_way_of_a_last_layer_gives_what_the_whole_layer_gives(architec
         torch.testing.assert_close(logits, forward.run_from(forward.apply_layer(2, state)), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("examples", [1, 5, 9])  # nine, as there are tokens
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_several_states_go_through_a_layer_together_as_each_goes_by_itself(architecture, examples):
+    adapter, batch = LayerwiseAdapter(make_model(architecture)), make_batch(examples=max(examples, 2))
+    batch = {name: value[:examples] for name, value in batch.items()}
+    forward = LayerwiseForward(adapter, inputs_of(batch))
+    states = [forward.input_states, *(forward.apply_layer(i, forward.input_states) for i in range(2))]
+    calls = []
+    adapter.layers[3].register_forward_hook(lambda layer, args, output: calls.append(len(args[0])))
+    together = forward.apply_together(3, states)
+    assert calls == [2 * examples, examples, examples, 3 * examples]  # two are tried out first
+    for found, state in zip(together, states, strict=True):
+        torch.testing.assert_close(found, forward.apply_layer(3, state), atol=1e-5, rtol=1e-5)
+
+
 class AddedInPlace(torch.nn.Module):
     """Attention and feed-forward part side by side, the one added to the other in place, as in Falcon."""
 

@@ -341,6 +341,67 @@ def test_the_loss_of_healing_equals_its_formula_written_by_hand(tmp_path):
     assert whole.compute_loss(teacher, batch).item() == pytest.approx(0, abs=1e-6)  # nothing is left to learn
 
 
+def count_texts(model, answered):
+    """Lets a model note how many texts each of its forward passes reads."""
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: answered.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    return model
+
+
+def test_a_teacher_answers_each_text_once_for_all_students_and_epochs_and_every_time_where_memory_is_short(
+    setting, monkeypatch
+):
+    _, build = setting
+    weights, answers = {}, {}
+    for room in (distillation.KEPT_BYTES, 0):
+        monkeypatch.setattr(distillation, "KEPT_BYTES", room)
+        model, (_, task, train, validation, recipe) = build()
+        answered = answers[room] = []
+        students = {i: LayerwiseAdapter(model).keep([i]) for i in range(2)}
+        teacher = distillation.Teacher(count_texts(model.eval(), answered))
+        for i, student in students.items():
+            healed = training.heal(student, teacher, [i], task, train, validation, recipe)
+            weights.setdefault(room, []).append(healed.state_dict())
+        training.clear_cache(recipe)
+    kept_answers, new_answers = (sum(each) for each in answers.values())
+    assert kept_answers == len(train) and new_answers == 2 * recipe.epochs * len(train)
+    for remembered, anew in zip(*weights.values(), strict=True):
+        for name in anew:
+            torch.testing.assert_close(remembered[name], anew[name], atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("architecture", "side"), [("roberta-prelayernorm", "right"), ("llama", "left")])
+def test_the_answers_that_a_teacher_keeps_are_those_it_gives_whatever_the_batch(architecture, side):
+    model = make_model(architecture)
+    batch = inputs_of(make_batch(examples=6))
+    if side == "left":
+        batch = {name: value.flip(1) for name, value in batch.items()}
+    rows = [
+        {"input_ids": ids[mask.bool()]} for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+    teacher = distillation.Teacher(model)
+    teacher.prepare(rows, pad, batch_size=2)
+    expected = model(**batch, output_hidden_states=True)
+    answered = []
+    count_texts(model, answered)
+    found, real = teacher.answer(batch), batch["attention_mask"].bool()
+    assert not answered
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=1e-5)
+    for state, whole in zip(found.hidden_states, expected.hidden_states, strict=True):
+        assert state.shape == whole.shape
+        torch.testing.assert_close(state[real], whole[real], atol=1e-5, rtol=1e-5)
+    teacher.answer({name: value[:, 1:] for name, value in batch.items()})  # texts that it has not prepared for
+    assert answered == [6]
+
+
+def pad(rows):
+    ids = torch.nn.utils.rnn.pad_sequence([row["input_ids"] for row in rows], batch_first=True, padding_value=1)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row["input_ids"]) for row in rows], batch_first=True)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
 def pretrain(build, **changes):
     """A classifier pretrained on its own training texts, and the other arguments."""
     model, (_, task, train, validation, recipe) = build()

@@ -12,6 +12,7 @@ from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch
 from layerwise.budget import CompressionPlan
 from layerwise.cost import count_macs, typical_batch
+from layerwise.distillation import Teacher
 from layerwise.errors import InputError
 from layerwise.evaluation import evaluate
 from layerwise.statistics import Interval
@@ -123,6 +124,7 @@ def heal_candidates(
     values: dict[Key, np.ndarray] = {}
     models: dict[float, PreTrainedModel] = {}
     recipe = parameters.recipe(epochs=parameters.heal_epochs)
+    teachers = {trimmed: Teacher(variant.model) for trimmed, variant in variants.items()}
     for plan in plans:
         variant = variants[plan.trimmed]
         train, validation = variant.tokens["train"], variant.tokens["validation"]
@@ -130,7 +132,7 @@ def heal_candidates(
             kept = np.flatnonzero(each[plan.layers]).tolist()
             student = LayerwiseAdapter(variant.model).keep(kept)
             if plan.layers < plan.depth:
-                student = training.heal(student, variant.model, kept, variant.task, train, validation, recipe)
+                student = training.heal(student, teachers[plan.trimmed], kept, variant.task, train, validation, recipe)
             values[plan.ratio, name, True] = variant.task.evaluate(student, variant.test)
             models.setdefault(plan.ratio, student)
     return values, models

@@ -33,7 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import Batch, model_inputs
-from layerwise.distillation import Distillation
+from layerwise.distillation import Distillation, Teacher
 from layerwise.errors import InputError
 from layerwise.evaluation import Metric, is_correct
 from layerwise.progress import progress
@@ -151,7 +151,7 @@ def train(model: PreTrainedModel, task: Task, train: Dataset, validation: Datase
 
 def heal(
     student: PreTrainedModel,
-    teacher: PreTrainedModel,
+    teacher: PreTrainedModel | Teacher,
     kept: Sequence[int],
     task: Task,
     train: Dataset,
@@ -163,6 +163,7 @@ def heal(
     It ends with the weights that have the best validation metric. Finished work is cached until `clear_cache`.
 
     Args:
+        teacher: the whole model, or the `distillation.Teacher` of several students.
         kept: the layers of the teacher that the student has, in their order.
         train, validation: as for `train`.
 
@@ -170,7 +171,8 @@ def heal(
         InputError: checkpoints cannot be written.
     """
     assert task.distillation is not None
-    key = _fingerprint(task, student, train, validation, recipe, kept, weights_sha256(teacher))
+    teacher = Teacher.of(teacher)
+    key = _fingerprint(task, student, train, validation, recipe, kept, weights_sha256(teacher.model))
     trainer = partial(task.distillation, teacher=teacher, kept=kept)
     healed, _ = _train_once(trainer, task, key, student, train, validation, recipe)
     return healed
