@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import NoReturn
 
 # What several notebooks import; of transformers also what it imports at first use.
-LIBRARIES = """
-    papermill.__main__ ipykernel.kernelapp threadpoolctl
-    seaborn scipy.stats pandas.io.formats.style tabulate yaml joblib shap grimp datasets
-    sklearn.linear_model sklearn.feature_extraction.text
-    torch.utils.flop_counter accelerate transformers.trainer transformers.models.bert.modeling_bert
-    transformers.models.roberta_prelayernorm.modeling_roberta_prelayernorm
-""".split()
+LIBRARIES = (
+    *("papermill.__main__", "ipykernel.kernelapp", "threadpoolctl"),
+    *("seaborn", "scipy.stats", "pandas.io.formats.style", "tabulate", "yaml", "joblib", "shap", "grimp", "datasets"),
+    *("sklearn.linear_model", "sklearn.feature_extraction.text", "torch.utils.flop_counter", "accelerate"),
+    *("transformers.trainer", "transformers.models.bert.modeling_bert"),
+    "transformers.models.roberta_prelayernorm.modeling_roberta_prelayernorm",
+)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class Teacher:
         return model if isinstance(model, cls) else cls(model)
 
     def prepare(self, examples, collate: Callable[[list], Batch], batch_size: int) -> None:
-        """Answer all examples, the shortest first, so that there is little padding and the order of training is no matter.
+        """Answer all examples in an order of their own: the shortest first, so that there is little padding.
 
         Args:
             examples: the training data; rows with input_ids.
@@ -61,10 +61,11 @@ class Teacher:
                 self._answers[key] = output.logits[i].clone(), states
 
     def answer(self, inputs: Batch) -> ModelOutput:
-        """Logits, and the L + 1 hidden states (examples, tokens, hidden size), which may be zero where there is padding."""
-        known = [self._answers.get(key) for key in _keys(inputs)] if self._answers else [None]
-        if None in known:
+        """Logits, and the L + 1 hidden states (examples, tokens, hidden size); those of padding may be zero."""
+        keys = _keys(inputs) if self._answers else []
+        if not keys or not self._answers.keys() >= {*keys}:
             return self.model(**inputs, output_hidden_states=True)
+        known = [self._answers[key] for key in keys]
         real, first = inputs["attention_mask"].bool(), known[0][1]
         states = first.new_zeros(*real.shape, *first.shape[1:])
         states[real] = torch.cat([each for _, each in known])

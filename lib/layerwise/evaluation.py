@@ -156,9 +156,7 @@ def _check_masks(masks: np.ndarray, layers: int) -> None:
         raise InputError("two masks are the same: give each sub-network once")
 
 
-def subnetwork_logits(
-    forward: LayerwiseForward, masks: np.ndarray
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+def subnetwork_logits(forward: LayerwiseForward, masks: np.ndarray) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Rows in `masks` (S, L) of some sub-networks, and the logits that `forward.head` gives for them.
 
     Each layer is applied once to each state that several sub-networks share. The head is computed for as many
