@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from layerwise.study.schemas import Provenance
+from layerwise.study.schemas import PrecisionCheck, Provenance
 
 
 def describe_run(provenance: Provenance, data: str, model: str | None = None) -> str:
@@ -13,6 +13,17 @@ def describe_run(provenance: Provenance, data: str, model: str | None = None) ->
     return (
         f"profile {parameters['profile']}, model {', '.join(models)}, seed {', '.join(map(str, seeds))}, {data}, "
         f"commit {provenance.commit}, {provenance.device}, threads: {provenance.threads}, {provenance.finished[:10]}"
+    )
+
+
+def describe_precision(check: PrecisionCheck | None) -> str:
+    """The precision of the table of sub-networks, and what a lower one changed."""
+    if check is None:
+        return "float32"
+    return (
+        f"{check.precision}: of {check.subnetworks} sub-networks evaluated in float32 as well, "
+        f"{check.differing:.2%} of the predictions differ; accuracy differs by {100 * check.mean_difference:.2f} points "
+        f"on average, and by {100 * check.largest_difference:.2f} at most"
     )
 
 

@@ -57,7 +57,8 @@ def cached_evaluation(folder: Path, model: PreTrainedModel) -> BatchEvaluation:
     compute: Callable = joblib.Memory(folder, verbose=0).cache(_evaluate, ignore=["adapter", "batch"])
 
     def evaluate(adapter: LayerwiseAdapter, batch: Batch, masks: np.ndarray, metric: Metric):
-        key = fingerprint([evaluation.__name__, metric.__module__], weights, config, model.device)
+        precision = torch.get_float32_matmul_precision()
+        key = fingerprint([evaluation.__name__, metric.__module__], weights, config, model.device, precision)
         examples = joblib.hash([key, *(value.numpy() for value in batch.values())])
         return compute(adapter, batch, masks, metric, examples)
 

@@ -4,7 +4,7 @@ import os
 import warnings
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -123,6 +123,9 @@ class Parameters(BaseModel):
     sanity_reviews: int = Field(32, ge=10, description="so many of them score models whose right answer is known")
     selection_reviews: int | None = Field(
         None, ge=10, description="grade on so many reviews; null takes the whole split"
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="that all sub-networks are evaluated in; a lower one is compared with float32"
     )
     exhaustive_layers: int = Field(16, ge=1, le=20, description="evaluate all sub-networks up to this depth")
     permutations: int = Field(100, ge=1, le=100_000, description="random orders of the layers of a deeper model")

@@ -162,12 +162,36 @@ class FusionResult(BaseModel):
     provenance: Provenance
 
 
+class PrecisionCheck(BaseModel):
+    """Sub-networks evaluated in a lower precision and in float32, on the same reviews.
+
+    Attributes:
+        precision: the lower one.
+        subnetworks, examples: how many were compared, on how many reviews.
+        differing: share of all predictions that differ.
+        mean_difference, largest_difference: of the accuracies of a sub-network, without sign.
+    """
+
+    precision: str
+    subnetworks: int
+    examples: int
+    differing: float
+    mean_difference: float
+    largest_difference: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class GroundTruthResult(Grading):
-    """Result of the stage ground_truth; `accuracy` is that of the whole model."""
+    """Result of the stage ground_truth.
+
+    Attributes:
+        accuracy: of the whole model.
+        precision: what a lower precision changed; None where the table was computed in float32.
+    """
 
     stage: Literal["ground_truth"] = "ground_truth"
     accuracy: Interval
+    precision: PrecisionCheck | None = None
     provenance: Provenance
 
     @property
