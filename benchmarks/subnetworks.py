@@ -20,6 +20,7 @@ import time
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
+from transformers import PreTrainedModel
 
 from layerwise import evaluation, subnetworks
 from layerwise.adapter import LayerwiseAdapter
@@ -91,19 +92,25 @@ def peak_of(function, *arguments) -> float:
     return np.cumsum([change for _, change in changes]).max() / MIB
 
 
-def measure(hidden_size: int, max_length: int) -> None:
+def build(hidden_size: int, max_length: int, examples: int) -> tuple[PreTrainedModel, dict]:
+    """An untrained model of twelve layers, and a batch of texts, a quarter of them half as long."""
     parameters = Parameters.check(
         {"profile": "benchmark", "hidden_size": hidden_size, "layers": LAYERS, "max_length": max_length}
     )
     prepare_reviews(parameters)
     train, test = (load_reviews(parameters, split) for split in ("train", "test"))
     tokenizer, model = classifier.build_classifier(parameters, train)
-    adapter = LayerwiseAdapter(model.cpu().eval())
     # Sentences are shorter than reviews: several of them are joined, until all examples have so many tokens.
-    texts = [" ".join(test["text"][i:]) for i in range(EXAMPLES)]
+    texts = [" ".join(test["text"][i:]) for i in range(examples)]
     encoded = tokenizer(texts, truncation=True, max_length=max_length, return_tensors="pt", padding=True)
-    batch = {**encoded, "labels": torch.arange(EXAMPLES) % 2}
-    batch["attention_mask"][::4, max_length // 2 :] = 0  # a quarter are half as long
+    batch = {**encoded, "labels": torch.arange(examples) % 2}
+    batch["attention_mask"][::4, max_length // 2 :] = 0
+    return model.eval(), batch
+
+
+def measure(hidden_size: int, max_length: int) -> None:
+    model, batch = build(hidden_size, max_length, EXAMPLES)
+    adapter = LayerwiseAdapter(model.cpu())
     masks = subnetworks.all_masks(LAYERS)
     drawn = np.random.default_rng(0).choice(len(masks), PAIRS, replace=False)
     some = np.concatenate([drawn, len(masks) - 1 - drawn])  # the complements
