@@ -2,9 +2,9 @@
 
     python benchmarks/precision.py [HIDDEN_SIZE MAX_LENGTH EXAMPLES]
 
-By default the model of 44 million parameters with reviews of 256 tokens on a GPU, and a small one on a CPU. Trains nothing: the time
-does not depend on the weights. What a lower precision changes does, and is measured for a trained model by the stage
-ground_truth: see its parameter `precision`.
+By default the model of 44 million parameters with reviews of 256 tokens on a GPU, and a small one on a CPU. Trains
+nothing: the time does not depend on the weights. What a lower precision changes does, and is measured for a trained
+model by the stage ground_truth: see its parameter `precision`.
 """
 
 import sys
