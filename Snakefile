@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 # Notebooks start with their libraries in memory: a server has imported them, and ends with this process.
-if sys.platform == "linux" and not workflow.dryrun:
+if sys.platform == "linux" and not workflow.dryrun and "LAYERWISE_WARM" not in os.environ:
     os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
     WARM = subprocess.Popen(
         [sys.executable, "book/warm.py", "serve"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

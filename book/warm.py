@@ -105,11 +105,12 @@ def become(streams: list[int], arguments: list[str], folder: str, environment: d
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    os.environ.pop("JPY_PARENT_PID", None)  # a kernel would end, as another process is its parent; see `supervise`
+    if "JPY_PARENT_PID" in environment:  # a kernel ends with the process of this number
+        os.environ["JPY_PARENT_PID"] = str(os.getppid())
     if threads := os.environ.get("OMP_NUM_THREADS"):  # which libraries read when they are loaded
         sys.modules["threadpoolctl"].threadpool_limits(int(threads))
     _, module, *sys.argv[1:] = arguments
-    sys.path[0] = folder
+    sys.path[:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     status: object = 1
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: test processes share the cores
@@ -106,7 +107,10 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "JUPYTER_PATH": str(ROOT / "book"),  # with the kernel `warm`
+}
 
 
 def copy_project(folder: Path) -> Path:
@@ -117,6 +121,14 @@ def copy_project(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+def pytest_configure(config):
+    """Notebooks of all test processes start warm, from one server that ends with this process."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and sys.platform == "linux":
+        os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
+        words = [sys.executable, str(ROOT / "book" / "warm.py"), "serve"]
+        config.warm = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -138,8 +138,9 @@ def test_a_later_chapter_computes_the_same_from_precomputed_runs_alone(alone, pr
     result = (parameters.profile_dir if STAGES[stage].shared else parameters.run_dir) / f"{stage}.json"
     threads = json.loads(result.read_text())["provenance"]["threads"]  # how many there are changes the last digits
     result.unlink()
-    words = ("part.ipynb", "out.ipynb", "--kernel", "python3", "--parameters_yaml", values)
-    done = run(alone, "env", f"OMP_NUM_THREADS={threads}", "papermill", *words)
+    words = ("part.ipynb", "out.ipynb", "--kernel", "warm", "--parameters_yaml", values)
+    warm = sys.executable, "book/warm.py", "-m", "papermill"
+    done = run(alone, "env", f"OMP_NUM_THREADS={threads}", *warm, *words)
     assert done.returncode == 0, done.stderr[-2000:]
     assert timeless(result) == timeless(project / result.relative_to(alone))
 

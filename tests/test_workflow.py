@@ -150,8 +150,9 @@ def test_the_executed_notebooks_give_the_same_outputs_and_results_when_run_again
     again = shutil.copytree(project, tmp_path / "project")  # running them writes their results again
     shutil.rmtree(again / RUN / "export")  # but for what left the book, which nothing overwrites
     sanitizer = str(ROOT / "tests" / "nbval.cfg")
-    serially = ["--numprocesses=0", "-p", "no:cacheprovider"]  # a cell needs the ones before it
-    done = run(again, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *serially, *map(str, notebooks))
+    # a cell needs the ones before it
+    options = ["--numprocesses=0", "-p", "no:cacheprovider", "--nbval-kernel-name=warm"]
+    done = run(again, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *options, *map(str, notebooks))
     assert done.returncode == 0, done.stdout[-3000:]
     for file in (file for file in RESULTS if file.with_suffix(".ipynb") in notebooks):
         assert (again / file).stat().st_mtime_ns > (project / file).stat().st_mtime_ns
