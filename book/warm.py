@@ -25,7 +25,7 @@ from typing import NoReturn
 
 # What several notebooks import; of transformers also what it imports at first use.
 LIBRARIES = (
-    *("papermill.__main__", "ipykernel.kernelapp", "threadpoolctl"),
+    *("papermill.cli", "ipykernel.ipkernel", "threadpoolctl"),
     *("seaborn", "scipy.stats", "pandas.io.formats.style", "tabulate", "yaml", "joblib", "shap", "grimp", "datasets"),
     *("sklearn.linear_model", "sklearn.feature_extraction.text", "torch.utils.flop_counter", "accelerate"),
     *("transformers.trainer", "transformers.models.bert.modeling_bert"),
