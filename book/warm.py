@@ -1,6 +1,6 @@
 """Python modules run as by `python -m`, in processes that start with the libraries of the notebooks in memory.
 
-    python book/warm.py serve                      imports the libraries once, and forks a process for each request
+    python book/warm.py serve [MODULE ...]         imports the libraries once, and forks a process for each request
     python book/warm.py -m papermill IN.ipynb ...  asks for one, and behaves as if it were that process
 
 Each part of a stage is a process of papermill and a kernel, and a short one spends most of its time importing what the
@@ -34,8 +34,8 @@ LIBRARIES = (
 
 
 def main() -> None:
-    if sys.argv[1:] == ["serve"]:
-        serve(os.environ["LAYERWISE_WARM"])
+    if sys.argv[1] == "serve":
+        serve(os.environ["LAYERWISE_WARM"], [*LIBRARIES, *sys.argv[2:]])
     else:
         request(sys.argv[1:])
 
@@ -57,13 +57,13 @@ def request(arguments: list[str]) -> None:
     sys.exit(status[0] if status else 1)
 
 
-def serve(address: str) -> None:
+def serve(address: str, libraries: list[str]) -> None:
     """Fork a process for each request, until standard input ends."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # a kernel sets it, but too late
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(64)  # requests wait for the libraries
-    for name in LIBRARIES:
+    for name in libraries:
         importlib.import_module(name)
     gc.freeze()  # a collection would write to shared memory, and so copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -77,7 +77,7 @@ def serve(address: str) -> None:
 
 
 def supervise(connection: socket.socket) -> NoReturn:
-    """Fork the process that was asked for, tell its number and its status, and kill it if whoever asked is gone."""
+    """Fork the process that was asked for, tell its number and its status, and end it if whoever asked is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     length, streams, *_ = socket.recv_fds(connection, 8, 3)
@@ -91,7 +91,7 @@ def supervise(connection: socket.socket) -> NoReturn:
     connection.sendall(process.to_bytes(8, "big"))
     ended = os.pidfd_open(process)
     if ended not in select.select([ended, connection], [], [])[0]:
-        os.kill(process, signal.SIGKILL)
+        os.killpg(0, signal.SIGKILL)  # with all that it has started
     _, status = os.waitpid(process, 0)
     connection.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
     os._exit(0)

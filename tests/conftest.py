@@ -17,6 +17,7 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 ROOT = Path(__file__).parents[1]
+WARM = str(ROOT / "book" / "warm.py")
 SIZES = {
     "vocab_size": 50,
     "hidden_size": 16,
@@ -96,7 +97,7 @@ def write(frame: pd.DataFrame, file: Path) -> str:
 
 def command(*words: str) -> list[str]:
     """The workflow as `make book` calls it, but for `--quiet=all`."""
-    return [sys.executable, "-m", "snakemake", "--cores=all", "--nolock", "--rerun-incomplete", *words]
+    return [sys.executable, WARM, "-m", "snakemake", "--cores=all", "--nolock", "--rerun-incomplete", *words]
 
 
 def settings(*params: str) -> list[str]:
@@ -124,10 +125,10 @@ def copy_project(folder: Path) -> Path:
 
 
 def pytest_configure(config):
-    """Notebooks of all test processes start warm, from one server that ends with this process."""
+    """Notebooks and workflows of all test processes start warm, from one server that ends with this process."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and sys.platform == "linux":
         os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
-        words = [sys.executable, str(ROOT / "book" / "warm.py"), "serve"]
+        words = [sys.executable, WARM, "serve", "snakemake.cli"]
         config.warm = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
