@@ -53,6 +53,8 @@ clean:
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --no-compile --requirement requirements.lock
+	@awk '!/^#/ { print > ".venv/half" NR % 2 }' requirements.lock
+	@for half in .venv/half0 .venv/half1; do .venv/bin/pip install --quiet --no-compile --no-deps -r $$half & done; wait
+	.venv/bin/pip install --quiet --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --editable .
 	@touch $@
