@@ -16,7 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, "book")
+from layerwise.study.config import silence_libraries
+
 # Notebooks start with their libraries in memory: a server has imported them, and ends with this process.
+silence_libraries()
 if sys.platform == "linux" and not workflow.dryrun and "LAYERWISE_WARM" not in os.environ:
     os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
     WARM = subprocess.Popen(
@@ -26,10 +30,8 @@ os.environ["JUPYTER_PATH"] = "book"  # with the kernel `warm`
 
 import grimp
 import yaml
-from papermill import inspect_notebook
-
-sys.path.insert(0, "book")
 from pages import code_of, read, select
+from papermill import inspect_notebook
 
 from layerwise.errors import InputError
 from layerwise.study.contents import load_contents

@@ -16,6 +16,8 @@ import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from layerwise.study.config import silence_libraries
+
 ROOT = Path(__file__).parents[1]
 WARM = str(ROOT / "book" / "warm.py")
 SIZES = {
@@ -127,6 +129,7 @@ def copy_project(folder: Path) -> Path:
 def pytest_configure(config):
     """Notebooks and workflows of all test processes start warm, from one server that ends with this process."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput") and sys.platform == "linux":
+        silence_libraries()
         os.environ["LAYERWISE_WARM"] = f"{tempfile.mkdtemp(prefix='layerwise-')}/socket"
         words = [sys.executable, WARM, "serve", "snakemake.cli"]
         config.warm = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
