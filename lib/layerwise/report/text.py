@@ -22,8 +22,8 @@ def describe_precision(check: PrecisionCheck | None) -> str:
         return "float32"
     return (
         f"{check.precision}: of {check.subnetworks} sub-networks evaluated in float32 as well, "
-        f"{check.differing:.2%} of the predictions differ; accuracy differs by {100 * check.mean_difference:.2f} points "
-        f"on average, and by {100 * check.largest_difference:.2f} at most"
+        f"{check.differing:.2%} of the predictions differ; accuracy differs by {100 * check.mean_difference:.2f} "
+        f"points on average, and by {100 * check.largest_difference:.2f} at most"
     )
 
 
