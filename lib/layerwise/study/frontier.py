@@ -18,6 +18,7 @@ from layerwise.statistics import Interval
 from layerwise.study.config import Parameters
 from layerwise.study.models import training
 from layerwise.study.schemas import BEST, RANDOM, WORST, FrontierBudget, FrontierChoice
+from layerwise.study.variance import compare_variances
 from layerwise.subnetworks import SubnetworkTable, best_row
 
 
@@ -59,9 +60,7 @@ def choose_subnetworks(
         InputError: no sub-network has that size, or it is the whole model.
     """
     if not 0 < size < table.layers:
-        raise InputError(
-            f"frontier_layers is {size} and the model has {table.layers} layers: keep one at least, not all"
-        )
+        raise InputError(f"frontier_layers is {size}: of {table.layers} layers keep at least one, and not all")
     rows = np.flatnonzero(table.sizes == size)
     worst = rows[np.lexsort((table.log_p[rows].mean(1), table.mean_values[rows]))[0]]
     selected = {BEST: table.masks[best_row(table, size)], WORST: table.masks[worst]}
@@ -122,38 +121,6 @@ def heal_choices(
     return values, validation.mean(1)
 
 
-def variances(values: np.ndarray, counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of accuracy between choices, and between seeds of one choice, in each resample of the reviews.
-
-    Components of a two-way analysis of variance of the accuracies that choices and seeds would have on new reviews
-    (Searle et al., 1992). That between choices is the covariance of their accuracies with one seed and with another.
-    Both count pairs of different reviews only, because a review shared by both factors of a product would add its
-    sampling error to either component. Both are unbiased, so they can be negative. In the resamples they also vary as
-    with other seeds, by the normal theory of these components; the choices are fixed.
-
-    Args:
-        values: (C, S, N), at least two choices and two seeds.
-        counts: (R, N), of `bootstrap_counts`.
-        seed: of the draws that stand for other seeds.
-
-    Returns:
-        (R,) of choices, and (R,) of seeds; the first entry is the estimate.
-    """
-    choices, seeds, examples = values.shape
-    accuracies = np.moveaxis(np.tensordot(values, counts, axes=(2, 1)), -1, 0) / examples  # (R, C, S)
-    single = _mean_squares(np.moveaxis(values, -1, 0))  # (3, N), of each review with itself
-    squares = counts.astype(float) ** 2
-    paired = (examples**2 * _mean_squares(accuracies) - single @ squares.T) / (examples**2 - squares.sum(1))
-    between, within, interaction = paired
-    rng, resamples, degrees = np.random.default_rng(seed), len(counts), choices - 1
-    error = np.maximum(interaction, 0) / seeds
-    drawn = 2 * np.sqrt(np.maximum(between, 0) * error / degrees) * rng.standard_normal(resamples)
-    drawn += error * (rng.chisquare(degrees, resamples) / degrees - 1)
-    stretched = choices * (seeds - 1) / rng.chisquare(choices * (seeds - 1), resamples)
-    drawn[0], stretched[0] = 0, 1
-    return between + drawn, within * stretched
-
-
 def describe_choices(choices: Sequence[Choice], values: np.ndarray, counts: np.ndarray) -> list[FrontierChoice]:
     """A row for each choice: its accuracy at each budget, and that of each seed.
 
@@ -188,7 +155,7 @@ def describe_budgets(
         values, validation: of `heal_choices`.
         before: (choices, M), the unhealed value on the reviews of the table that they were chosen from.
         counts: (R, N), of `bootstrap_counts`.
-        seed: of the resamples of these M reviews, and of `variances`.
+        seed: of the resamples of these M reviews, and of `compare_variances`.
     """
     n, names = values.shape[-1], {name: place for place, each in enumerate(choices) for name in each.names}
     random = [place for place, choice in enumerate(choices) if choice.random]
@@ -198,7 +165,7 @@ def describe_budgets(
     budgets = []
     for epochs in range(values.shape[2]):
         means = statistics.bootstrap_means(values[:, :, epochs].mean(1).T, counts)  # (R, choices)
-        between, within = variances(values[:, :, epochs], counts, of_seeds)
+        between, within = compare_variances(values[:, :, epochs], counts, of_seeds)
         (tau,) = kendall_taus({"before": unhealed, "after": means}).values()
         best = int(validation[:, epochs].argmax())
         own = {name: means[:, place] for name, place in names.items()}
@@ -223,16 +190,6 @@ def describe_budgets(
 def cache_of(parameters: Parameters) -> Path:
     """The folder of what a killed run had healed; the stage deletes it at its end."""
     return parameters.run_dir / "frontier"
-
-
-def _mean_squares(accuracies: np.ndarray) -> np.ndarray:
-    """Components of accuracies (..., C, S): between choices, between seeds of a choice, interaction: (3, ...)."""
-    choices, seeds = accuracies.shape[-2:]
-    of_choice, of_seed = accuracies.mean(-1, keepdims=True), accuracies.mean(-2, keepdims=True)
-    rest = accuracies - of_choice - of_seed + accuracies.mean((-2, -1), keepdims=True)
-    interaction = (rest**2).sum((-2, -1)) / ((choices - 1) * (seeds - 1))
-    between = of_choice[..., 0].var(-1, ddof=1) - interaction / seeds
-    return np.stack([between, accuracies.var(-1, ddof=1).mean(-1), interaction])
 
 
 def _spread(variance: np.ndarray, n: int) -> Interval:

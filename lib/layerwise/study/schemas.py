@@ -251,6 +251,12 @@ class CompressionResult(BaseModel):
     timings: list[Latency]
     provenance: Provenance
 
+    def from_scratch(self, layers: int) -> Interval | None:
+        """Accuracy of the model of so many layers that was trained from scratch; None if there is none."""
+        ratios = [plan.ratio for plan in self.plans if plan.layers == layers]
+        found = {each.ratio: each.accuracy for each in self.candidates if each.name == FROM_SCRATCH}
+        return next((found[ratio] for ratio in ratios if ratio in found), None)
+
     @property
     def at_chance(self) -> list[Candidate]:
         """Models trained from scratch whose accuracy is not shown to be above chance."""
