@@ -612,7 +612,7 @@ def plot_frontier(result: FrontierResult, from_scratch: Interval | None = None) 
     Args:
         from_scratch: accuracy of a model of as many layers that was trained from scratch, if there is one.
     """
-    passes = [budget.epochs for budget in result.budgets]
+    passes = [float(budget.epochs) for budget in result.budgets]
     figure, (lines, spreads) = plt.subplots(
         2, 1, figsize=(WIDTH, 6), sharex=True, height_ratios=(3, 1.4), layout="constrained"
     )
@@ -638,7 +638,7 @@ def plot_frontier(result: FrontierResult, from_scratch: Interval | None = None) 
         label = "between choices" if name == "choice" else "between seeds of one choice"
         style = {"fmt": marker, "color": colour, "markersize": 5, "label": label}
         _plot_intervals(spreads, [each + shift * len(passes) / 2 for each in passes], points, **style)
-    spreads.set_xticks(passes, ["unhealed", *map(str, passes[1:])])
+    spreads.set_xticks(passes, ["unhealed", *(f"{each:g}" for each in passes[1:])])
     spreads.set(xlabel=f"passes over {result.reviews:,} training reviews", ylabel="standard\ndeviation (points)")
     spreads.set_ylim(0, None)
     spreads.set_title("Spread of accuracy, between choices and between seeds", loc="left")
