@@ -40,7 +40,7 @@ DRAWN = {
     "compression": lambda: figures.plot_compression(
         result := COMPRESSED[min(COMPRESSED)], result.whole, {result.plans[0].ratio: result.whole.value}
     ),
-    "frontier": lambda: figures.plot_frontier(make_result()),
+    "frontier": lambda: figures.plot_frontier(result := make_result(), result.whole),
     "language model": lambda: figures.plot_language_model(LANGUAGE),
     "pruned": lambda: figures.plot_pruned(LANGUAGE),
     "recommenders": lambda: figures.plot_recommenders(RECOMMENDER.metrics),

@@ -628,19 +628,19 @@ def plot_frontier(result: FrontierResult, from_scratch: Interval | None = None) 
         ends.append((passes[-1], values[-1], label, colour))
     lines.axhline(result.whole.value, color="0.4", linewidth=1, label="whole model")
     if from_scratch:
-        lines.axhline(from_scratch.value, color=PURPLE, linestyle=":", label="as many layers, trained from scratch")
+        lines.axhline(from_scratch.value, color=PURPLE, linestyle=":", label="trained from scratch")
     lines.yaxis.set_major_formatter(PercentFormatter(1))
     lines.set_ylabel("accuracy, test split")
     lines.set_title("Accuracy of each choice of layers; bands: its seeds; grey: other choices", loc="left")
     for name, colour, marker, shift in (("choice", BLUE, "o", -0.02), ("seed", ORANGE, "s", 0.02)):
         found = [getattr(budget, f"{name}_spread") for budget in result.budgets]
         points = [Interval(value=100 * e.value, low=100 * e.low, high=100 * e.high, n=e.n) for e in found]
-        label = "between choices" if name == "choice" else "between seeds of one choice"
+        label = "choices" if name == "choice" else "seeds of one choice"
         style = {"fmt": marker, "color": colour, "markersize": 5, "label": label}
         _plot_intervals(spreads, [each + shift * len(passes) / 2 for each in passes], points, **style)
     spreads.set_xticks(passes, ["unhealed", *(f"{each:g}" for each in passes[1:])])
     spreads.set(xlabel=f"passes over {result.reviews:,} training reviews", ylabel="standard\ndeviation (points)")
-    spreads.set_ylim(0, None)
+    spreads.margins(y=0.1)
     spreads.set_title("Spread of accuracy, between choices and between seeds", loc="left")
     _legend_below(figure, [lines, spreads], columns=4)
     _label_ends(lines, ends)
