@@ -90,8 +90,9 @@ def heal_choices(
     """The value of each sub-network without healing and after every epoch of it, for each seed of the order of reviews.
 
     The budgets of a sub-network and a seed are checkpoints of one healing at a constant learning rate, so each is what
-    a healing of so many epochs ends with. All sub-networks read the reviews in the same orders. A killed run resumes at
-    the sub-network, seed and epoch that it had reached.
+    a healing of so many epochs ends with. All sub-networks read the reviews in the same orders. One process heals them
+    in turn, because which they are is known only after the ground truth; a killed run resumes at the sub-network, seed
+    and epoch that it had reached.
 
     Args:
         tokens: reviews that heal, by the names train and validation, as for `training.heal`.
