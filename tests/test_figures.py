@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from test_frontier import make_result
 from test_subnetworks import make_table
 
 from layerwise import grading
@@ -39,6 +40,7 @@ DRAWN = {
     "compression": lambda: figures.plot_compression(
         result := COMPRESSED[min(COMPRESSED)], result.whole, {result.plans[0].ratio: result.whole.value}
     ),
+    "frontier": lambda: figures.plot_frontier(result := make_result(), result.whole),
     "language model": lambda: figures.plot_language_model(LANGUAGE),
     "pruned": lambda: figures.plot_pruned(LANGUAGE),
     "recommenders": lambda: figures.plot_recommenders(RECOMMENDER.metrics),

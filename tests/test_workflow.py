@@ -46,7 +46,7 @@ def with_pages(*stages: str) -> set[str]:
     return computed | {f"render_{name}" for name in (*computed, "appendix")} | BOOK
 
 
-AFTER_CORE = ("advanced_importance", "fusion", "ground_truth", "compression")
+AFTER_CORE = ("advanced_importance", "fusion", "ground_truth", "compression", "frontier")
 
 
 def timeless(file: Path) -> str:
@@ -70,7 +70,7 @@ def planned(folder: Path, *params: str) -> set[str]:
 
 def test_each_stage_saves_its_numbers_under_stable_keys(project):
     read = (json.loads((project / file).read_text()) for file in RESULTS)
-    training, core, advanced, fusion, truth, compression, language_model, recommender, comparison = read
+    training, core, advanced, fusion, truth, compression, frontier, language_model, recommender, comparison = read
     assert set(training["test"]["accuracy"]) == {"value", "low", "high", "n"}
     assert training["data"]["splits"]["test"]["reviews"] == training["test"]["accuracy"]["n"]
     assert {**core["scores"], **advanced["scores"]}.keys() == METHODS.keys()
@@ -95,6 +95,10 @@ def test_each_stage_saves_its_numbers_under_stable_keys(project):
     assert {name for name, _, healed in names if healed} == {"best_subset", "first"}
     for row in compression["candidates"]:
         assert row["retention"]["low"] <= row["retention"]["value"] <= row["retention"]["high"]
+    assert [budget["epochs"] for budget in frontier["budgets"]] == [0, 1] and frontier["subsets"] == 4
+    assert sum(choice["random"] for choice in frontier["choices"]) == 2 <= len(frontier["choices"]) <= 4
+    selected = {name for choice in frontier["choices"] for name in choice["names"]}
+    assert selected == METHODS.keys() | FUSION_RULES.keys() | {"first", "last", "even", "best_subset", "worst_subset"}
     assert [row["model"] for row in comparison["rows"]] == ["scratch"]
     assert {row["name"] for row in comparison["compression"]} == {row["name"] for row in compression["candidates"]}
     assert {"popularity", "item_neighbours", "als", "transformer", "transformer_2.5x"} <= recommender["metrics"].keys()
@@ -339,11 +343,12 @@ def test_a_changed_parameter_runs_the_stages_that_declare_it(project):
         "training", "core_importance", "language_model", "recommender", *AFTER_CORE
     )
     assert planned(project, "analysis_reviews=20") == with_pages("core_importance", *AFTER_CORE)
-    assert planned(project, "selection_reviews=20") == with_pages("ground_truth", "compression")
-    assert planned(project, "heal_epochs=2") == with_pages("compression")
+    assert planned(project, "selection_reviews=20") == with_pages("ground_truth", "compression", "frontier")
+    assert planned(project, "heal_epochs=2") == with_pages("compression") | {"render_frontier"}
+    assert planned(project, "frontier_seeds=3") == {"frontier", "render_frontier"} | BOOK
     of_recommender = {"recommender", "render_recommender", "render_comparison", "render_appendix"} | BOOK
     assert planned(project, "recommender_epochs=1") == of_recommender
-    assert planned(project, "expert_model=gpt-4o") == with_pages("fusion", "ground_truth", "compression")
+    assert planned(project, "expert_model=gpt-4o") == with_pages("fusion", "ground_truth", "compression", "frontier")
 
 
 def test_a_killed_run_resumes_to_the_same_results(project, tmp_path):

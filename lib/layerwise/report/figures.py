@@ -22,10 +22,13 @@ from layerwise.ranking import is_fused
 from layerwise.statistics import Interval, Stability
 from layerwise.study.data.quality import QualityReport
 from layerwise.study.schemas import (
+    BEST,
     FROM_SCRATCH,
+    WORST,
     Candidate,
     CompressionResult,
     CoreImportanceResult,
+    FrontierResult,
     FusionResult,
     LanguageModelResult,
     LayerScoreResult,
@@ -603,6 +606,47 @@ def plot_latency(result: CompressionResult) -> Figure:
     return figure
 
 
+def plot_frontier(result: FrontierResult, from_scratch: Interval | None = None) -> Figure:
+    """Accuracy over the budget of healing, a line a choice of layers; below it the spread of choices and of seeds.
+
+    Args:
+        from_scratch: accuracy of a model of as many layers that was trained from scratch, if there is one.
+    """
+    passes = [float(budget.epochs) for budget in result.budgets]
+    figure, (lines, spreads) = plt.subplots(
+        2, 1, figsize=(WIDTH, 6), sharex=True, height_ratios=(3, 1.4), layout="constrained"
+    )
+    for choice in result.choices:
+        values = [each.value for each in choice.accuracy]
+        lines.plot(passes, values, color=OTHERS, linewidth=0.8, zorder=1.5)
+    ends = []
+    for place, (colour, marker, label) in _frontier_focus(result).items():
+        choice = result.choices[place]
+        values, seeds = [each.value for each in choice.accuracy], np.array(choice.by_seed)
+        lines.fill_between(passes, seeds.min(1), seeds.max(1), color=colour, alpha=0.2, linewidth=0)
+        lines.plot(passes, values, color=colour, marker=marker, markersize=4.5, linewidth=1.8)
+        ends.append((passes[-1], values[-1], label, colour))
+    lines.axhline(result.whole.value, color="0.4", linewidth=1, label="whole model")
+    if from_scratch:
+        lines.axhline(from_scratch.value, color=PURPLE, linestyle=":", label="trained from scratch")
+    lines.yaxis.set_major_formatter(PercentFormatter(1))
+    lines.set_ylabel("accuracy, test split")
+    lines.set_title("Accuracy of each choice of layers; bands: its seeds; grey: other choices", loc="left")
+    for name, colour, marker, shift in (("choice", BLUE, "o", -0.02), ("seed", ORANGE, "s", 0.02)):
+        found = [getattr(budget, f"{name}_spread") for budget in result.budgets]
+        points = [Interval(value=100 * e.value, low=100 * e.low, high=100 * e.high, n=e.n) for e in found]
+        label = "choices" if name == "choice" else "seeds of one choice"
+        style = {"fmt": marker, "color": colour, "markersize": 5, "label": label}
+        _plot_intervals(spreads, [each + shift * len(passes) / 2 for each in passes], points, **style)
+    spreads.set_xticks(passes, ["unhealed", *(f"{each:g}" for each in passes[1:])])
+    spreads.set(xlabel=f"passes over {result.reviews:,} training reviews", ylabel="standard\ndeviation (points)")
+    spreads.margins(y=0.1)
+    spreads.set_title("Spread of accuracy, between choices and between seeds", loc="left")
+    _legend_below(figure, [lines, spreads], columns=4)
+    _label_ends(lines, ends)
+    return figure
+
+
 def plot_recommenders(metrics: dict[str, RecommenderMetrics]) -> Figure:
     """Three metrics of each recommender, with intervals: a row a recommender."""
     figure, panels = plt.subplots(
@@ -808,6 +852,21 @@ def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, 
         if group:
             name = max(group, key=lambda name: percentiles[name])
             focus.setdefault(name, (colour, marker, f"{name.replace('_', ' ')}\n({label})"))
+    return focus
+
+
+def _frontier_focus(result: FrontierResult) -> dict[int, tuple[tuple, str, str]]:
+    """Colour, marker and label of up to four choices, by their place."""
+    by_name = {name: place for place, choice in enumerate(result.choices) for name in choice.names}
+    by_layers = {tuple(choice.layers): place for place, choice in enumerate(result.choices)}
+    focus: dict[int, tuple[tuple, str, str]] = {}
+    for place, colour, marker, label in (
+        (by_name[BEST], BLUE, "o", "best unhealed"),
+        (by_name[WORST], RED, "v", "worst unhealed"),
+        (by_layers[tuple(result.budgets[-1].best)], GREEN, "D", "best healed\n(on validation)"),
+        (by_name["even"], ORANGE, "s", "evenly spaced"),
+    ):
+        focus.setdefault(place, (colour, marker, label))
     return focus
 
 

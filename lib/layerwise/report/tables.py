@@ -20,12 +20,14 @@ from layerwise.study.config import LABELS, Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
 from layerwise.study.schemas import (
     FROM_SCRATCH,
+    RANDOM,
     AdvancedImportanceResult,
     Candidate,
     CheckedClaim,
     CompressionResult,
     CoreImportanceResult,
     ExpertOpinions,
+    FrontierResult,
     FusionResult,
     GroundTruthResult,
     LanguageModelResult,
@@ -747,6 +749,54 @@ def contrasts_at(
         for name, words in names.items()
         if name in contrasts[str(plan.ratio)]
     }
+
+
+def name_budget(epochs: int) -> str:
+    """A budget of healing in words.
+
+    >>> name_budget(0), name_budget(1), name_budget(2)
+    ('unhealed', '1 pass', '2 passes')
+    """
+    return f"{epochs} pass{'es' * (epochs > 1)}" if epochs else "unhealed"
+
+
+def frontier_table(result: FrontierResult) -> pd.DataFrame:
+    """How far choices of layers and seeds of healing differ, a row a budget.
+
+    The last but one column is whether the whole interval of the variance of the choices less that of the seeds lies
+    above zero.
+    """
+    verdicts = {"better": "yes", "worse": "no", "not shown": "not shown"}
+    return pd.DataFrame(
+        {
+            "healing": [name_budget(budget.epochs) for budget in result.budgets],
+            "spread of choices (points)": [_unsigned(budget.choice_spread) for budget in result.budgets],
+            "spread of seeds (points)": [_unsigned(budget.seed_spread) for budget in result.budgets],
+            "choices differ more": [verdicts[mark(budget.excess)] for budget in result.budgets],
+            "tau with unhealed": [f"{budget.rank_correlation:.2f}" for budget in result.budgets],
+        }
+    )
+
+
+def frontier_choices_table(result: FrontierResult) -> pd.DataFrame:
+    """What each selected choice of layers is worth, unhealed and after all healing: a row a choice, and random ones.
+
+    Accuracy less the mean of the random choices, with marks, and regret: that of the best on validation less its own.
+    """
+    first, last = result.budgets[0], result.budgets[-1]
+    rows = [
+        {
+            "selected by": ", ".join(choice.names).replace("_", " "),
+            "layers": ", ".join(map(str, choice.layers)),
+            "unhealed less random (points)": marked_mean([first.gains[choice.names[0]]]),
+            "healed less random (points)": marked_mean([last.gains[choice.names[0]]]),
+            "regret, healed (points)": last.regrets[choice.names[0]].points,
+        }
+        for choice in result.choices
+        if choice.names
+    ]
+    rows.append({"selected by": "random, mean", "regret, healed (points)": last.regrets[RANDOM].points})
+    return pd.DataFrame(rows).fillna("")
 
 
 def smaller_recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:

@@ -46,6 +46,16 @@ def tokens_sha256(rows: Dataset) -> str:
     return digest.hexdigest()
 
 
+def batches_sha256(batches: Iterable[Batch]) -> str:
+    """The sha256 of batches: names and values."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for name, value in batch.items():
+            digest.update(repr((name, value.shape)).encode())
+            digest.update(value.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
 def cached_evaluation(folder: Path, model: PreTrainedModel) -> BatchEvaluation:
     """`evaluation.evaluate_batch` with a cache on disk, so that a killed evaluation resumes at its last batch.
 

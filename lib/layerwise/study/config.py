@@ -26,7 +26,10 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Recipe(BaseModel):
-    """How a model is trained: at most so many epochs, and the folder where finished and unfinished work is cached."""
+    """How a model is trained: at most so many epochs, and the folder where finished and unfinished work is cached.
+
+    After a warm-up the learning rate falls along a cosine until the last epoch, or stays with `constant_rate`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,6 +41,7 @@ class Recipe(BaseModel):
     patience: int
     bf16: bool
     layer_drop: float
+    constant_rate: bool = False
 
     @property
     def settings(self) -> str:
@@ -141,6 +145,17 @@ class Parameters(BaseModel):
         True, description="export the healed models, and measure them in each runtime on the CPU"
     )
     heal_epochs: int = Field(3, ge=1, description="passes over the training reviews that heal a compressed model")
+    frontier_layers: int | None = Field(
+        None, ge=1, description="layers that the sub-networks of the frontier keep; null takes half of them"
+    )
+    frontier_random: int | None = Field(
+        4, ge=2, description="random sub-networks of the frontier, beside the selected ones; null heals all of the size"
+    )
+    frontier_epochs: int = Field(2, ge=1, description="passes that heal them; after each, all are evaluated")
+    frontier_reviews: int | None = Field(
+        None, ge=10, description="training reviews of such a pass; null takes the whole split"
+    )
+    frontier_seeds: int = Field(2, ge=2, description="how often each sub-network of the frontier is healed")
 
     llm: str = Field(
         "smollm2",
@@ -211,8 +226,8 @@ class Parameters(BaseModel):
 
     def recipe(self, **changes: object) -> Recipe:
         """How the model is trained; with changes, such as `epochs=1`."""
-        settings = {name: getattr(self, name) for name in Recipe.model_fields if name != "cache"}
-        return Recipe(cache=self.run_dir / "cache", **settings | changes)
+        settings = {name: getattr(self, name) for name in Recipe.model_fields if name in Parameters.model_fields}
+        return Recipe(**{"cache": self.run_dir / "cache"} | settings | changes)
 
     def scratch_recipe(self, epochs: int) -> Recipe:
         """How a model with random weights is trained, for so many epochs."""

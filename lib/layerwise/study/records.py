@@ -31,6 +31,7 @@ KINDS: dict[str, type] = {
         schemas.FusionResult,
         schemas.GroundTruthResult,
         schemas.CompressionResult,
+        schemas.FrontierResult,
         schemas.RecommenderResult,
         schemas.ComparisonResult,
     )

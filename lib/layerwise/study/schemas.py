@@ -18,6 +18,9 @@ FROM_SCRATCH, LINEAR, TRIMMED = COMPRESSION_BASELINES = (
     "vocabulary_trimmed",
 )
 
+# Names of sub-networks of the frontier that no score selects: the best and the worst unhealed, and random ones.
+BEST, WORST, RANDOM = "best_subset", "worst_subset", "random"
+
 
 class Score(BaseModel):
     """Accuracy on a split."""
@@ -272,10 +275,79 @@ class CompressionResult(BaseModel):
     timings: list[Latency]
     provenance: Provenance
 
+    def from_scratch(self, layers: int) -> Interval | None:
+        """Accuracy of the model of so many layers that was trained from scratch; None if there is none."""
+        ratios = [plan.ratio for plan in self.plans if plan.layers == layers]
+        found = {each.ratio: each.accuracy for each in self.candidates if each.name == FROM_SCRATCH}
+        return next((found[ratio] for ratio in ratios if ratio in found), None)
+
     @property
     def at_chance(self) -> list[Candidate]:
         """Models trained from scratch whose accuracy is not shown to be above chance."""
         return [each for each in self.candidates if each.name == FROM_SCRATCH and each.accuracy.low <= 0.5]
+
+
+class FrontierChoice(BaseModel):
+    """A sub-network of the frontier: who selects it, and whether it was drawn as a random one.
+
+    `accuracy` at each budget is a mean over the seeds of healing; `by_seed` has each of them.
+    """
+
+    layers: list[int]
+    names: list[str]
+    random: bool
+    accuracy: list[Interval]
+    by_seed: list[list[float]]
+
+
+class FrontierBudget(BaseModel):
+    """What the choice of layers is worth after so many epochs of healing.
+
+    `choice_spread` and `seed_spread` are standard deviations of accuracy, between the choices and between the seeds of
+    one choice; `excess` is the variance of the choices less that of the seeds. `rank_correlation` is Kendall's tau with
+    the unhealed accuracy on the selection split. `best` are the layers with the best metric on validation after this
+    healing. By the names of choices and of the mean of the random ones: `gains`, accuracy less that of the random ones,
+    and `regrets`, accuracy of the best less theirs.
+    """
+
+    epochs: int
+    choice_spread: Interval
+    seed_spread: Interval
+    excess: Interval
+    rank_correlation: Interval
+    best: list[int]
+    gains: dict[str, Interval]
+    regrets: dict[str, Interval]
+
+    @property
+    def choice_matters(self) -> bool:
+        """Whether choices are shown to differ more than seeds."""
+        return self.excess.low > 0
+
+
+class FrontierResult(BaseModel):
+    """Result of the stage frontier: some or all of the `subsets` sub-networks of `layers` layers, healed.
+
+    `whole` is the accuracy of the whole model on the same test reviews; an epoch has `reviews` training reviews.
+    """
+
+    stage: Literal["frontier"] = "frontier"
+    layers: int
+    depth: int
+    subsets: int
+    seeds: int
+    reviews: int
+    whole: Interval
+    choices: list[FrontierChoice]
+    budgets: list[FrontierBudget]
+    provenance: Provenance
+
+    @property
+    def noise_from(self) -> int | None:
+        """Epochs from which on choices are not shown to differ more than seeds; None if they are at the last budget."""
+        shown = [budget.epochs for budget in self.budgets if budget.choice_matters]
+        first = max(shown, default=-1) + 1
+        return first if first < len(self.budgets) else None
 
 
 class RecommenderMetrics(BaseModel):

@@ -43,6 +43,7 @@ STAGES = {
         Stage("fusion", needs=_SCORES, shows=("language_model",)),
         Stage("ground_truth", needs=(*_SCORES, "fusion"), arrays=True),
         Stage("compression", needs=(*_SCORES, "fusion", "ground_truth"), arrays=True, folders=("export",)),
+        Stage("frontier", needs=(*_SCORES, "fusion", "ground_truth"), shows=("compression",), arrays=True),
         Stage("recommender", data=PREPARED_INTERACTIONS, arrays=True, folders=("recommender/models",), shared=True),
         Stage(
             "comparison",

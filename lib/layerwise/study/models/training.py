@@ -37,12 +37,13 @@ from layerwise.distillation import Distillation, Teacher
 from layerwise.errors import InputError
 from layerwise.evaluation import Metric, is_correct
 from layerwise.progress import progress
-from layerwise.study.cache import fingerprint, tokens_sha256, weights_sha256
+from layerwise.study.cache import batches_sha256, fingerprint, tokens_sha256, weights_sha256
 from layerwise.study.config import Recipe
 from layerwise.study.models.device import reproducible_device
 
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000  # so that a kill loses little of a long epoch
 RECORDED_STEPS = 60  # at most: steps at which gradient norms are recorded
+WARMUP = 0.1  # share of the steps in which the learning rate rises; of those of an epoch, if it then stays constant
 MASKED_SHARE = 0.15  # of the tokens, in masked language modelling
 TIMING = re.compile("runtime|per_second")  # entries of the log that differ between equal runs
 
@@ -178,6 +179,54 @@ def heal(
     return healed
 
 
+def heal_by_epoch(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | Teacher,
+    kept: Sequence[int],
+    task: Task,
+    train: Dataset,
+    validation: Dataset,
+    recipe: Recipe,
+    batches: Sequence[Batch],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heal a student once, as `heal` does, and evaluate it after every epoch: its value at each budget of healing.
+
+    With `recipe.constant_rate`, the student after an epoch is the one that a healing of so many epochs ends with. With
+    a cosine, the rate at a checkpoint is higher than at the end of a shorter healing, and only the last is comparable.
+    A killed healing resumes from its last epoch. Finished work, without weights, is cached until `clear_cache`.
+
+    Args:
+        student, teacher, kept, train, validation: as for `heal`.
+        batches: on which the student is evaluated.
+
+    Returns:
+        (epochs, examples), the metric of each prediction; (epochs,), the selection metric on validation.
+
+    Raises:
+        InputError: checkpoints or results cannot be written.
+    """
+    assert task.distillation is not None
+    teacher = Teacher.of(teacher)
+    data = kept, weights_sha256(teacher.model), batches_sha256(batches)
+    folder = recipe.cache / _fingerprint(task, student, train, validation, recipe, "by epoch", *data)
+    finished = folder.with_suffix(".json")
+    if not finished.is_file():
+        trainer = partial(task.distillation, teacher=teacher, kept=kept)
+        callbacks = [EvaluateEpochs(task, batches)]
+        history = _fit(trainer, task, folder / "checkpoints", student, train, validation, recipe, callbacks)
+        try:
+            (folder / "part").write_text(json.dumps(history))
+        except OSError as error:
+            raise InputError(f"cannot write the results to {folder}: {error.strerror or error}") from error
+        (folder / "part").rename(finished)
+        shutil.rmtree(folder)
+    history = json.loads(finished.read_text())
+    values = [row["values"] for row in history if "values" in row]
+    name = f"eval_{task.selection_metric}"
+    metrics = {math.ceil(row["epoch"]): row[name] for row in history if name in row}  # the last of each epoch
+    return np.array(values), np.array([*metrics.values()])
+
+
 def train_from_scratch(
     model: PreTrainedModel, task: Task, train: Dataset, validation: Dataset, recipe: Recipe
 ) -> PreTrainedModel:
@@ -254,8 +303,8 @@ def _training_arguments(task: Task, folder: Path, recipe: Recipe, steps_an_epoch
         seed=recipe.seed,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.1,
+        lr_scheduler_type="constant_with_warmup" if recipe.constant_rate else "cosine",
+        warmup_steps=math.ceil(WARMUP * steps_an_epoch) if recipe.constant_rate else WARMUP,
         weight_decay=0.01,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=2 * recipe.batch_size,
@@ -312,6 +361,18 @@ class GradientNorms(TrainerCallback):
     def on_log(self, args, state, control, logs, **kwargs):
         if "grad_norm" in logs:  # the norm of the whole model before clipping, which scaled every layer alike
             state.log_history[-1]["layer_gradient_norms"] = (self._shares * logs["grad_norm"]).tolist()
+
+
+class EvaluateEpochs(TrainerCallback):
+    """Adds a row with `values` to the log after each epoch: the metric of each prediction of these batches."""
+
+    def __init__(self, task: Task, batches: Sequence[Batch]):
+        self._task = task
+        self._batches = batches
+
+    def on_epoch_end(self, args, state, control, model, **kwargs):
+        values = self._task.evaluate(model, self._batches).tolist()
+        state.log_history.append({"epoch": state.epoch, "step": state.global_step, "values": values})
 
 
 class LayerDrop(TrainerCallback):
