@@ -200,19 +200,17 @@ def test_an_estimate_that_is_selected_anew_lies_in_the_middle_of_its_interval():
 
 def draw_seeds(draw: np.random.Generator, seeds: int, reviews: int = 300) -> np.ndarray:
     """Differences (S, N) whose expectation is zero, with an effect of each seed and one of each review."""
-    noise = (
-        draw.normal(size=(seeds, 1)) / 10 + draw.normal(size=(1, reviews)) + 0.3 * draw.normal(size=(seeds, reviews))
-    )
-    return noise
+    of_reviews = draw.normal(size=(1, reviews)) + 0.3 * draw.normal(size=(seeds, reviews))
+    return of_reviews + draw.normal(size=(seeds, 1)) / 10
 
 
 @pytest.mark.parametrize("seeds", [3, 8])
 def test_an_interval_over_seeds_and_reviews_covers_what_one_over_reviews_alone_does_not(seeds):
     draw, trials = np.random.default_rng(0), 300
     covered = dict.fromkeys(("both", "intervals", "reviews"), 0)
-    for trial in range(trials):
+    counts, drawn = bootstrap_counts(300, 200, 0), bootstrap_seeds(seeds, 200, 0)
+    for _ in range(trials):
         values = draw_seeds(draw, seeds)
-        counts, drawn = bootstrap_counts(300, 200, trial), bootstrap_seeds(seeds, 200, trial)
         found = {
             "both": estimate(bootstrap_means(values, counts, drawn), 300),
             "intervals": combine_seeds([estimate(bootstrap_means(each, counts), 300) for each in values]),

@@ -375,10 +375,13 @@ def held_out_best_method(
     halves = counts * ~second_half, counts * second_half
     rows = [_rows_of_resamples(table, each, len(counts))[1:-1] for each in masks.values()]
     first, second = (
-        np.array([subnetworks.values_of_rows(table, each, half).mean(0) for each in rows]) for half in halves
-    )  # (methods, R) each
-    chosen = np.take_along_axis(second, first.argmax(0)[None], 0) + np.take_along_axis(first, second.argmax(0)[None], 0)
-    return chosen[0] / counts.sum(1)
+        np.array([subnetworks.values_of_rows(table, each, half) for each in rows]) for half in halves
+    )  # (methods, L - 1, R) each
+    chosen = sum(
+        np.take_along_axis(measured, seen.mean(1).argmax(0)[None, None], axis=0)[0]
+        for seen, measured in ((first, second), (second, first))
+    )
+    return (chosen / counts.sum(1)).mean(0)
 
 
 def summarise_sizes(
