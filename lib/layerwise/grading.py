@@ -102,6 +102,7 @@ class MethodSummary:
         behind_best: value of the best method, less this value. Which is the best is selected on one half of the
             examples and its value measured on the other; before version 0.3, both on all of them.
         reversed_percentile: the percentile when the ranking is reversed, so that the least important layers are kept.
+        gain_over_reversed: value less that of the reversed ranking.
     """
 
     regret: Interval
@@ -110,6 +111,7 @@ class MethodSummary:
     reversed_percentile: Interval | None
     gain: Interval | None = None  # not saved before version 0.3
     gain_over_baseline: Interval | None = None  # not saved before version 0.3
+    gain_over_reversed: Interval | None = None  # not saved before version 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -438,6 +440,9 @@ def summarise_methods(
             gain_over_baseline=None
             if name in POSITION_BASELINES
             else estimate_reselected(values[name] - baseline, examples),
+            gain_over_reversed=estimate_reselected(values[name] - reversed_grades[name].value.mean(0), examples)
+            if name in reversed_grades
+            else None,
         )
         for name, grade in grades.items()
     }

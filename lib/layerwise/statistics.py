@@ -188,6 +188,12 @@ def combine_seeds(intervals: Sequence[Interval]) -> Interval:
     return Interval(value=mean, low=mean - arm, high=mean + arm, n=intervals[0].n)
 
 
+def mean_of_ends(intervals: Sequence[Interval]) -> Interval:
+    """Means over training seeds of the values and of both ends, for intervals that are bounds, such as of a percentile."""
+    value, low, high = (statistics.mean(getattr(each, name) for each in intervals) for name in ("value", "low", "high"))
+    return Interval(value=value, low=low, high=high, n=intervals[0].n)
+
+
 def noninferiority_p_value(correct: np.ndarray, whole: np.ndarray) -> float:
     """One-sided p-value of the score test for paired proportions against "worse by `MARGIN` or more" (Tango, 1998).
 

@@ -104,6 +104,11 @@ def all_masks(layers: int) -> np.ndarray:
     return (np.arange(2**layers)[:, None] >> np.arange(layers) & 1).astype(bool)
 
 
+def passes_of_all(layers: int) -> float:
+    """Forward passes of an example that evaluating all sub-networks takes: each of their prefixes is computed once."""
+    return (2**layers - 1) / layers
+
+
 def nested_masks(orders: np.ndarray) -> np.ndarray:
     """The first k layers of an order, for k from 0 to L: orders (..., L) of indices to (..., L + 1, L) bool."""
     place = np.argsort(orders, axis=-1)
