@@ -189,7 +189,7 @@ def combine_seeds(intervals: Sequence[Interval]) -> Interval:
 
 
 def mean_of_ends(intervals: Sequence[Interval]) -> Interval:
-    """Means over training seeds of the values and of both ends, for intervals that are bounds, such as of a percentile."""
+    """Means over training seeds of values and of both ends of intervals that are bounds, such as a percentile's."""
     value, low, high = (statistics.mean(getattr(each, name) for each in intervals) for name in ("value", "low", "high"))
     return Interval(value=value, low=low, high=high, n=intervals[0].n)
 

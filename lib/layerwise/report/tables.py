@@ -404,8 +404,8 @@ def recorded_verdicts(checked: list[CheckedClaim]) -> dict[str, str]:
 def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
     """Cost, grades, stability and agreement: a row a method, with columns for each model.
 
-    Of several seeds, values are combined by `combine_seeds` and percentiles by `mean_of_ends`; the rest are means. Empty
-    where nothing was measured.
+    Of several seeds, values are combined by `combine_seeds` and percentiles by `mean_of_ends`; the rest are means.
+    Empty where nothing was measured.
 
     Args:
         grades: `comparison.method_rows`.
@@ -701,8 +701,8 @@ def half_table(truth: Grading) -> pd.DataFrame:
 def selection_marks(truth: Grading) -> pd.DataFrame:
     """How the layers of each score, fusion and search compare: a row each, the highest mean value first.
 
-    Differences are paired, and means over all sizes: from the mean of all choices, from the best position baseline, from
-    the best score, whose value is that on examples that did not select it, and from the reversed ranking. The
+    Differences are paired, and means over all sizes: from the mean of all choices, from the best position baseline,
+    from the best score, whose value is that on examples that did not select it, and from the reversed ranking. The
     percentile describes the selection, with the interval of `grading.rank_interval`.
     """
     summary = truth.summary
