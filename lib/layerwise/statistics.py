@@ -159,6 +159,7 @@ def estimate_reselected(distribution: np.ndarray, n: int) -> Interval:
     estimate, and a percentile interval may not hold it; their standard deviation is that of the estimate.
     """
     value, arm = float(distribution[0]), float(stats.norm.ppf((1 + CONFIDENCE) / 2) * distribution[1:].std(ddof=1))
+    arm = max(arm, 1e-12)  # what differs by rounding alone does not differ
     return Interval(value=value, low=value - arm, high=value + arm, n=n)
 
 
