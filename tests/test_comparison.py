@@ -12,6 +12,7 @@ from conftest import ROOT
 from scipy.stats import rankdata
 
 from layerwise import grading, statistics
+from layerwise.budget import CompressionPlan
 from layerwise.errors import InputError
 from layerwise.grading import BASELINES
 from layerwise.importance import METHODS
@@ -48,11 +49,13 @@ def test_a_claim_is_checked_against_the_whole_interval(test, verdict):
     assert (checked.verdict, checked.claimed, checked.value) == (verdict, 0.888, test[0])
 
 
-def test_over_seeds_a_figure_is_their_mean_and_its_interval_covers_all_of_theirs():
+def test_over_seeds_a_figure_is_their_mean_and_its_interval_grows_with_their_spread():
     runs = {("scratch", 0): trained((0.86, 0.84, 0.88)), ("scratch", 1): trained((0.90, 0.88, 0.92))}
     checked = check_test_accuracy(runs)
-    assert (checked.seeds, checked.value, checked.low, checked.high) == (2, pytest.approx(0.88), 0.84, 0.92)
-    assert checked.verdict == "within"
+    assert (checked.seeds, checked.value, checked.verdict) == (2, pytest.approx(0.88), "within")
+    alike = check_test_accuracy({("scratch", seed): trained((0.88, 0.86, 0.90)) for seed in (0, 1)})
+    assert (alike.low, alike.high) == (pytest.approx(0.86), pytest.approx(0.90))
+    assert checked.high - checked.low > alike.high - alike.low
 
 
 def test_what_a_study_did_not_measure_is_left_out_and_not_made_up():
@@ -98,7 +101,7 @@ def test_the_answers_of_a_recorded_study_are_those_of_its_files():
     assert table.loc[("electronics", "minilm"), "accuracy"] == f"{accuracy:.1%}"
     truths = [stages["ground_truth"] for stages in runs]
     means = {
-        name: statistics.combine_seeds([truth.summary[name].percentile for truth in truths])
+        name: statistics.mean_of_ends([truth.summary[name].percentile for truth in truths])
         for name in METHODS
         if name in truths[0].summary
     }
@@ -115,6 +118,11 @@ def test_the_answers_of_a_recorded_study_are_those_of_its_files():
         ]
     )
     assert table.loc[("electronics_cpu", "scratch"), "accuracy kept after healing"].endswith(f", {kept:.1%} at 4x")
+    assert table.loc[("electronics", "scratch"), "seeds"] == 5  # of which two are graded
+    assert table.loc[("electronics", "scratch"), tables.RANDOM_HALF_LOSS].endswith(", 2 of 5 seeds")
+    depth = len(truths[0].shapley)
+    held_out = [truth.sizes[depth].best.value - truth.sizes[depth // 2].best.held_out for truth in truths]
+    assert table.loc[("electronics", "minilm"), tables.BEST_HALF_LOSS] == f"{100 * np.mean(held_out):+.1f}"
 
 
 def test_the_table_of_provenance_names_commit_device_and_time_of_every_study():
@@ -131,19 +139,28 @@ def test_the_table_of_methods_has_cost_and_grades_with_intervals_and_is_empty_wh
     row = {"model": "scratch", "method": "block_influence", "passes": 1.0, "stability": 0.5, "agreement": 0.25}
     grade = {"percentile": 0.6, "percentile low": 0.4, "percentile high": 0.8}
     regret = {"regret": 0.01, "regret low": 0.0, "regret high": 0.02}
+    regret |= {"gain": 0.01, "gain low": -0.01, "gain high": 0.03}
     baseline = {"method": "first", "passes": None, "stability": None, "agreement": None}
     rows = [{**row, **grade, **regret, "seed": 0}, {**row, **grade, **regret, "seed": 1, "percentile": 0.8}]
     table = tables.methods_table(pd.DataFrame([*rows, {**rows[0], **baseline}]))
     assert table.loc["block influence", "scratch"].tolist() == [
         "1.0",
+        "+1.0% [-1.0%, +3.0%]",
         "70% [40%, 80%]",
         "1.0% [0.0%, 2.0%]",
         "0.50",
         "0.25",
     ]
-    assert table.loc["first", "scratch"].tolist() == ["", "60% [40%, 80%]", "1.0% [0.0%, 2.0%]", "", ""]
+    assert table.loc["first", "scratch"].tolist() == [
+        "",
+        "+1.0% [-1.0%, +3.0%]",
+        "60% [40%, 80%]",
+        "1.0% [0.0%, 2.0%]",
+        "",
+        "",
+    ]
     report = text.write_markdown("Title", {"Trust": [table.reset_index()]}, "foot")
-    assert re.search(r"\| method +\| scratch passes +\| scratch percentile +\|", report)
+    assert re.search(r"\| method +\| scratch passes +\| scratch gain +\| scratch percentile +\|", report)
 
 
 def test_the_report_holds_tables_sentences_and_figures_under_their_headings():
@@ -217,7 +234,7 @@ def test_a_fused_ranking_has_its_percentile_beside_the_best_method_and_the_count
     other = fused(("1.35", 9), percentiles=rules | {"borda": 0.8, "shap": 0.93, "fisher": 0.99})
     (row,) = tables.fusion_table({"mine": {("scratch", 0): run, ("scratch", 1): other}}).to_dict("records")
     assert (row["ratio"], row["layers"], row["best method"]) == (1.35, 9, "shap")  # no layer is left at 4.0x
-    assert f"{row['borda']:.2f}" == "0.75 [0.65, 0.85]" and row["best percentile"].value == pytest.approx(0.95)
+    assert f"{row['borda']:.2f}" == "0.75 [0.70, 0.80]" and row["best percentile"].value == pytest.approx(0.95)
     assert (row["sub-networks"], row["good methods"]) == (220, "1 of 2")
     good = fused(("1.35", 9), percentiles=rules | {"kemeny": 0.96, "shap": 0.9})
     only_trained = {"training": run["training"]}
@@ -241,7 +258,8 @@ def test_the_accuracy_kept_by_smaller_models_and_the_percentile_of_methods_are_m
             if all(getattr(c, k) == row[k] for k in ("name", "ratio", "healed"))
         ]
         assert row["seeds"] == len(results)
-        assert (row["low"], row["high"]) == (min(c.low for c in same), max(c.high for c in same))
+        combined = statistics.combine_seeds(same)
+        assert (row["low"], row["high"]) == (combined.low, combined.high)
         assert row["kept"] == pytest.approx(sum(c.value for c in same) / len(results))
     (best,) = [row for row in rows if (row["name"], row["ratio"], row["healed"]) == ("best_subset", 4.0, True)]
     for healed in (False, True):
@@ -251,7 +269,7 @@ def test_the_accuracy_kept_by_smaller_models_and_the_percentile_of_methods_are_m
     assert shown["best subset"][3] == f"{best['kept']:.1%} [{best['low']:.1%}, {best['high']:.1%}]"
     assert tables.retention_table([], healed=True).empty
     truths = [s["ground_truth"] for (name, _), s in studies["electronics"].items() if name == "minilm"]
-    assert comparison.mean_percentiles(studies)["electronics: minilm"]["shap"] == statistics.combine_seeds(
+    assert comparison.mean_percentiles(studies)["electronics: minilm"]["shap"] == statistics.mean_of_ends(
         [truth.summary["shap"].percentile for truth in truths]
     )
 
@@ -266,9 +284,23 @@ def test_a_row_of_contrasts_holds_the_paired_differences_of_its_model_seed_and_r
     assert len(rows) == len(contrasts) > 10
     for row, named in zip(rows, contrasts, strict=True):
         assert {name: row[name] for name in names}.items() <= named.items()
-    assert [row["at_chance"] for row in rows] == [
-        plan.ratio in [candidate.ratio for candidate in result.at_chance] for result in results for plan in result.plans
+    assert [row["guessing"] for row in rows] == [
+        plan.ratio in result.guessing for result in results for plan in result.plans
     ]
+    assert {row["baselines"] for row in rows} == {1}  # the recorded runs healed one random draw
+
+
+def test_to_beat_a_rival_that_guesses_counts_for_nothing():
+    gain = interval(0.1, 0.2)
+    rows = pd.DataFrame({"from_scratch": [gain, gain, gain], "linear": [gain] * 3, "guessing": [True, False, True]})
+    counted = tables.count_contrasts(rows).set_index("compared")
+    assert counted.loc[tables.CONTRASTS["from_scratch"], ["measured", "better"]].tolist() == [1, 1]
+    assert counted.loc[tables.CONTRASTS["linear"], ["measured", "better"]].tolist() == [3, 3]
+    assert tables.count_contrasts(tables.contrasts_table({}))["measured"].sum() == 0
+    plans = [CompressionPlan(ratio=2.0, layers=1, depth=4, trimmed=False, reached=2.0)]
+    names = {"from_scratch": "less trained from scratch"}
+    shown = tables.contrasts_at(plans, {"2.0": {"from_scratch": gain}}, names, guessing=[2.0])
+    assert list(shown) == ["2x: less trained from scratch, which only guesses"]
 
 
 def test_each_graded_run_has_its_thirds_its_signs_of_tau_and_its_best_method_and_baseline():
@@ -303,7 +335,7 @@ def test_runs_are_counted_in_which_the_whole_interval_lies_above_chance_or_above
     def graded(**percentiles: tuple[float, float]) -> dict:
         names = dict.fromkeys([*METHODS, *FUSION_RULES, *BASELINES], (0.5, 0.5)) | percentiles
         summary = {
-            name: SimpleNamespace(percentile=Interval(value=(low + high) / 2, low=low, high=high, n=9))
+            name: SimpleNamespace(percentile=Interval(value=(low + high) / 2, low=low, high=high, n=9), gain=None)
             for name, (low, high) in names.items()
         }
         return {"ground_truth": SimpleNamespace(summary=summary)}
@@ -322,6 +354,13 @@ def test_runs_are_counted_in_which_the_whole_interval_lies_above_chance_or_above
         [1, 0, 0],
         [0, 1, 0],
     ]
+    assert table.loc[["kemeny", "shap"], "models above chance"].tolist() == ["1 of 1", "0 of 1"]
+    gains = {"gain": interval(-0.1, 0.1), "gain_over_baseline": interval(0.01, 0.02)}
+    for runs_of_model in runs.values():  # as they are saved now: the gain counts, and not the percentile
+        if runs_of_model:
+            vars(runs_of_model["ground_truth"].summary["kemeny"]).update(gains)
+    by_gain = tables.runs_above_chance_table({"mine": runs}).set_index("selected by").loc["kemeny"]
+    assert by_gain[["runs above chance", "runs above all baselines"]].tolist() == [0, 2]
     shares = table.loc["shap", ["mean percentile", "lowest percentile"]]
     assert shares.tolist() == pytest.approx([0.75, 0.65])
     assert tables.runs_above_chance_table({"mine": {("b", 0): {}}}).empty
@@ -344,13 +383,14 @@ def test_a_study_that_is_not_recorded_is_answered_with_those_that_are():
         records.load_studies(["mlm_pretraining", "mine"])
 
 
-def test_a_mark_says_on_which_side_of_zero_the_whole_interval_lies_and_how_many_seeds_agree():
+def test_a_mark_says_on_which_side_of_zero_the_whole_interval_lies_and_how_many_seeds_it_is_from():
     gain, loss, unsure = (interval(0.01, 0.03), interval(-0.03, -0.01), interval(-0.01, 0.01))
     assert [marks.mark(each) for each in (gain, loss, unsure)] == list(marks.MARKS)
     assert [marks.mark(each, lower_is_better=True) for each in (gain, loss, unsure)] == ["worse", "better", "not shown"]
-    assert marks.marked_mean([gain, gain]) == "+2.0 [+1.0, +3.0], better"
-    assert marks.marked_mean([loss, unsure, loss]) == "-1.3 [-3.0, +1.0], worse 2, not shown 1"
-    assert marks.marked_mean([]) == ""
+    assert marks.marked_mean([gain, gain]) == "+2.0 [+1.0, +3.0], better, 2 seeds"
+    assert marks.marked_mean([loss, unsure, loss]).endswith(", not shown, 3 seeds")
+    assert marks.marked_mean([loss], seeds=5) == "-2.0 [-3.0, -1.0], worse, 1 of 5 seeds"
+    assert marks.marked_mean([loss]) == "-2.0 [-3.0, -1.0], worse" and marks.marked_mean([]) == ""
     counts = marks.count_marks({"one": [gain, loss, unsure, gain, None, float("nan")], "none": []}).set_index(
         "compared"
     )
@@ -365,7 +405,7 @@ def test_the_marked_answers_of_a_recorded_study_are_those_of_its_files_and_empty
     answers = tables.marked_answers(runs)
     results = [stages["compression"] for (model, _), stages in runs.items() if model == "scratch"]
     differences = [result.contrasts["4.0"]["choice_after"] for result in results]
-    assert answers.loc[tables.CHOICE_GAIN, "scratch"] == f"{marks.marked_mean(differences)}, at 4x"
+    assert answers.loc[tables.CHOICE_GAIN, "scratch"] == f"{marks.marked_mean(differences)}, at 4x, 1 baseline"
     assert answers.loc[tables.CHOICE_GAIN, "minilm"] == answers.loc[tables.HEALING_GAIN, "minilm"] == ""
     truth = runs["minilm", 0]["ground_truth"]
     behind = truth.summary["random"].behind_best

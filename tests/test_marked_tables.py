@@ -4,14 +4,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from layerwise.budget import CompressionPlan, ModelSize
-from layerwise.grading import BASELINES
+from layerwise.grading import BASELINES, Grading, grade_methods, select_by_search
+from layerwise.importance import METHODS
 from layerwise.ranking import is_fused
 from layerwise.report import figures, tables
 from layerwise.report.marks import marks_table
-from layerwise.statistics import Interval
+from layerwise.statistics import Interval, bootstrap_counts
 from layerwise.study import deployment, records
 from layerwise.study.schemas import (
     Candidate,
@@ -26,6 +28,7 @@ from layerwise.study.schemas import (
     SmallerRecommender,
     TrainingResult,
 )
+from layerwise.subnetworks import SubnetworkTable, all_masks
 
 REACHED = CompressionPlan(ratio=2.0, layers=3, depth=6, trimmed=False, reached=2.1)
 MISSED = CompressionPlan(ratio=4.0, layers=1, depth=6, trimmed=True, reached=2.75)
@@ -48,7 +51,7 @@ def compressed() -> CompressionResult:
         choice="best_subset",
         plans=[REACHED, MISSED],
         candidates=[
-            Candidate(name=name, ratio=ratio, layers=[0], healed=healed, **metrics(p_value))
+            Candidate(name=name, ratio=ratio, layers=[0], healed=healed, adjusted_p=p_value, **metrics(0.001))
             for name, p_value in (("best_subset", 0.024), ("first", 0.5))
             for ratio in (2.0, 4.0)
             for healed in (False, True)
@@ -189,17 +192,40 @@ def test_half_of_the_layers_lose_more_than_a_point_only_where_the_whole_interval
     assert list(shown["more than one point"]) == [verdict, "no"]
 
 
-def test_a_score_is_better_than_chance_only_where_its_whole_interval_is(truth):
-    shown = tables.selection_marks(truth).set_index("selected by")
-    assert set(shown.index) == {name.replace("_", " ") for name in truth.summary if name not in BASELINES}
-    assert shown.index[0] == "ablation" and shown["against the best score"].iloc[0] == ""
-    not_shown = shown.index[shown["against chance"] == "not shown"]
-    assert set(not_shown) == {"ablation", "mutual information"} and "worse" not in set(shown["against chance"])
-    summary = truth.summary | {
-        "shap": replace(truth.summary["shap"], percentile=interval(0.1, 0.2), reversed_percentile=interval(0.8, 0.9))
-    }
-    worse = tables.selection_marks(replace(truth, summary=summary)).set_index("selected by").loc["shap"]
-    assert worse["against chance"] == "worse" and worse["against the reversed ranking"] == "worse"
+@pytest.fixture(scope="module")
+def graded() -> Grading:
+    """Six layers that are worth less and less, graded with a search on other examples."""
+    draw, masks = np.random.default_rng(0), all_masks(6)
+    tables = []
+    for _ in range(2):
+        correct = draw.random((64, 400)) < 0.5 + (masks @ [0.2, 0.1, 0.05, 0.02, 0.01, 0])[:, None]
+        tables.append(SubnetworkTable(masks, correct.astype(float), correct))
+    counts, other = (bootstrap_counts(400, 200, 0, split) for split in ("selection", "analysis"))
+    orders = {"shap": [5, 4, 3, 2, 1, 0], "fisher": [0, 1, 2, 3, 4, 5], "borda": [5, 4, 3, 2, 0, 1]}
+    scores = {name: np.tile(np.array(order, dtype=float), (201, 1)) for name, order in orders.items()}
+    return grade_methods(tables[0], scores, counts, searched=select_by_search(tables[1], other))
+
+
+def test_a_score_is_better_than_the_mean_choice_only_where_the_whole_interval_of_the_difference_is(graded):
+    shown = tables.selection_marks(graded).set_index("selected by")
+    assert set(shown.index) == {"shap", "fisher", "borda", "exhaustive search"} and shown.index[-1] == "fisher"
+    assert shown.loc["shap", "against the mean choice"] == "better" == shown.loc["shap", "against the reversed ranking"]
+    assert shown.loc["fisher", "against the mean choice"] == "worse" == shown.loc["fisher", "against the best score"]
+    assert shown.loc["fisher", "against the best baseline"] == "worse"  # that of the first layers
+    assert shown.loc["shap", "gain over the mean choice (points)"] == graded.summary["shap"].gain.points
+    assert shown.loc["exhaustive search", "against the reversed ranking"] == ""
+    unsure = replace(graded.summary["shap"], gain=interval(-0.01, 0.02), gain_over_baseline=interval(-0.02, 0.01))
+    row = tables.selection_marks(replace(graded, summary=graded.summary | {"shap": unsure})).set_index("selected by")
+    assert row.loc["shap", ["against the mean choice", "against the best baseline"]].tolist() == ["not shown"] * 2
+
+
+def test_an_exhaustive_search_costs_all_sub_networks_and_stands_beside_the_scores(graded):
+    shown = tables.trust_table(graded, {name: METHODS[name] for name in ("shap", "fisher")}, 6, 2)
+    assert shown.loc["exhaustive_search", ["needs", "passes"]].tolist() == ["labels", 63 / 6]
+    assert shown.loc["shap", "passes"] > 63 / 6 and shown.loc["first", "passes"] == 0
+    values = [sum(grade.value for grade in graded.grades[name].values()) for name in shown.index]
+    assert values == sorted(values, reverse=True)
+    assert "exhaustive search" not in set(tables.fused_regret_table(graded)["selected by"])
 
 
 def test_regret_is_shown_for_the_fused_rankings_and_for_the_best_and_the_median_score(truth):

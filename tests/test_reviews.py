@@ -2,14 +2,16 @@ import hashlib
 import json
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_reviews, write
+from datasets import Dataset
 
 from layerwise.errors import InputError
 from layerwise.study.config import SPLITS, Parameters
 from layerwise.study.data import assets, reviews, sources
-from layerwise.study.data.reviews import load_reviews, prepare_reviews, prepare_unlabelled
+from layerwise.study.data.reviews import load_reviews, number_products, prepare_reviews, prepare_unlabelled
 
 
 def parameters_for(tmp_path, frame=None, kind="parquet", **values) -> Parameters:
@@ -323,3 +325,21 @@ def test_real_reviews_give_balanced_disjoint_splits(tmp_path):
     keys = [hashlib.md5(text.lower().encode()).digest() for texts in texts_of(parameters).values() for text in texts]
     assert len(set(keys)) == len(keys) == 20_000
     assert json.loads((parameters.reviews_dir / "quality.json").read_text())["sha256"] == report.sha256
+
+
+def test_reviews_of_one_product_have_one_number_and_a_review_without_a_product_has_its_own():
+    products = ["B1", None, "B2", "B1", None, "B2"]
+    assert number_products(Dataset.from_dict({"product": products})).tolist() == [0, 1, 2, 0, 3, 2]
+    unknown = Dataset.from_dict({"product": [None] * 4})
+    assert number_products(unknown).tolist() == [0, 1, 2, 3]
+
+
+def test_the_products_of_a_prepared_split_are_those_of_its_reviews_in_their_order(tmp_path):
+    source = write(make_reviews(), tmp_path / "reviews.parquet")
+    parameters = Parameters(source=source, runs=str(tmp_path / "runs"))
+    prepare_reviews(parameters)
+    split = load_reviews(parameters, "train")
+    numbers = number_products(split)
+    assert len(numbers) == len(split) and len(np.unique(numbers)) == len(set(split["product"])) < len(split)
+    for product in set(split["product"]):
+        assert len({n for n, each in zip(numbers, split["product"], strict=True) if each == product}) == 1

@@ -9,7 +9,7 @@ import shap
 import torch
 from conftest import ARCHITECTURES, inputs_of, make_batch, make_model
 
-from layerwise import evaluation, subnetworks
+from layerwise import evaluation, statistics, subnetworks
 from layerwise.adapter import LayerwiseAdapter
 from layerwise.batches import encode
 from layerwise.errors import InputError
@@ -269,7 +269,24 @@ def test_best_greedy_and_leave_one_out_equal_naive_searches():
 def test_the_best_choice_by_luck_is_no_better_than_chance_on_other_examples():
     table = make_table(8, examples=2000)  # every choice is right 60 times in 100
     assert table.mean_values[subnetworks.best_row(table, 4)] > 0.62
-    assert subnetworks.held_out_value_of_best(table, 4) == pytest.approx(0.6, abs=0.02)
+    counts, second_half = statistics.bootstrap_counts(2000, 2, 0), statistics.split_in_halves(2000)
+    assert subnetworks.held_out_best(table, counts, second_half)[4, 0] == pytest.approx(0.6, abs=0.02)
+
+
+def test_the_best_is_selected_anew_on_one_half_of_each_resample_and_measured_on_the_other():
+    table, clusters = make_table(4, examples=30), np.repeat(np.arange(10), 3)
+    counts = statistics.bootstrap_counts(30, 6, 0, clusters=clusters)
+    second_half = statistics.split_in_halves(30, clusters)
+    found = subnetworks.held_out_best(table, counts, second_half)
+    for r, drawn in enumerate(counts):
+        halves = [np.repeat(np.flatnonzero(half), drawn[half]) for half in (~second_half, second_half)]
+        assert not {*clusters[halves[0]]} & {*clusters[halves[1]]}
+        for size in range(5):
+            rows, total = np.flatnonzero(table.sizes == size), 0
+            for chosen, measured in (halves, halves[::-1]):
+                best = max(rows, key=lambda row, on=chosen: (table.values[row, on].sum(), table.log_p[row, on].sum()))
+                total += table.values[best, measured].sum()
+            assert found[size, r] == pytest.approx(total / drawn.sum())
 
 
 def test_a_deeper_model_is_sampled_along_random_orders_with_its_greedy_path():

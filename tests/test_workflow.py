@@ -23,6 +23,7 @@ from test_expert import KEY, Server, completion, reply
 from transformers import AutoModelForSequenceClassification
 
 from layerwise.adapter import LayerwiseAdapter
+from layerwise.grading import BASELINES, SEARCH
 from layerwise.importance import METHODS
 from layerwise.ranking import FUSION_RULES
 from layerwise.study.data import assets
@@ -80,7 +81,7 @@ def test_each_stage_saves_its_numbers_under_stable_keys(project):
             for value, (low, high) in zip(scores, result["intervals"][method], strict=True):
                 assert low <= value <= high
     assert truth["complete"] and truth["subsets"] == 16
-    assert truth["grades"].keys() == METHODS.keys() | FUSION_RULES.keys() | {"first", "last", "even", "random"}
+    assert truth["grades"].keys() == METHODS.keys() | FUSION_RULES.keys() | {SEARCH, *BASELINES}
     assert fusion["scores"].keys() == fusion["kept"].keys() == FUSION_RULES.keys()
     assert fusion["expert"] is None and fusion["no_opinion"].startswith("No expert was asked: set OPENAI_API_KEY")
     assert language_model["layers_left"]["2.5"] == 0  # its words alone are more than that
@@ -467,7 +468,7 @@ def test_a_model_deeper_than_the_table_allows_is_sampled_and_the_page_says_so(pr
     adapter.restack(twice, [0, 1, 2, 3] * 2).save_pretrained(again / RUN / "model")
     for stage in ("core_importance", "advanced_importance"):
         with np.load(again / RUN / f"{stage}.npz") as scores:
-            deeper = {method: np.tile(values, 2) for method, values in scores.items()}
+            deeper = {name: np.tile(each, 2) if each.ndim == 2 else each for name, each in scores.items()}
         np.savez(again / RUN / f"{stage}.npz", **deeper)
     words = ("-p", "profile", "smoke", "-p", "exhaustive_layers", "7", "-p", "permutations", "1")
     done = run(again, "papermill", "notebooks/ground_truth.ipynb", "5.ipynb", *words)

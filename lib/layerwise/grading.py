@@ -1,7 +1,7 @@
 """Grade methods against all sub-networks: how good are the layers they select, among all choices of that size?"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -11,21 +11,33 @@ from numpy.typing import ArrayLike
 from layerwise import subnetworks
 from layerwise.errors import InputError
 from layerwise.ranking import kendall_taus, mean_place_of_thirds
-from layerwise.statistics import Interval, bootstrap_counts, bootstrap_means, estimate, percentile_intervals
+from layerwise.statistics import (
+    CONFIDENCE,
+    Interval,
+    bootstrap_counts,
+    bootstrap_means,
+    estimate,
+    estimate_reselected,
+    percentile_intervals,
+    split_in_halves,
+)
 from layerwise.subnetworks import SubnetworkTable
 
 BASELINES = ("first", "last", "even", "random")  # selections that use no score
+POSITION_BASELINES = BASELINES[:3]
+SEARCH = "exhaustive_search"  # selects the best of all sub-networks on the examples that the scores are computed from
 GOOD_PERCENTILE = 0.9
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
 class Grade(NamedTuple):
-    """Grades of a selection: three arrays (L - 1, R), for 1 to L - 1 layers kept and each resample.
+    """Grades of a selection of 1 to L - 1 layers.
 
     Attributes:
-        value: the mean metric of the selected sub-network, for a classifier its accuracy.
-        regret: the value of the best sub-network of that size, less this value.
-        percentile: share of the other sub-networks of that size that are worse; equal ones count half.
+        value: (L - 1, R), the mean metric of the selected sub-network in each resample, for a classifier its accuracy.
+        regret: (L - 1, R), the value of the best sub-network of that size, less this value.
+        percentile: (L - 1, 3), share of the other sub-networks of that size that are worse; equal ones count half; and
+            the ends of its interval, of `rank_interval`.
     """
 
     value: np.ndarray
@@ -35,11 +47,16 @@ class Grade(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """Layers, and the value of the sub-network that keeps them; `held_out` is its value on other examples."""
+    """Layers, and the value of the sub-network that keeps them.
+
+    `held_out` is the value of the best on examples that did not select it, with its interval (see
+    `subnetworks.held_out_best`).
+    """
 
     layers: list[int]
     value: float
     held_out: float | None = None
+    held_out_interval: tuple[float, float] | None = None  # not saved before version 0.3
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,12 @@ class SizeSummary:
 
 @dataclass(frozen=True)
 class SizeGrade:
-    """The grade of a selection of so many layers; a random selection has no `layers`, its grade is the expected one."""
+    """The grade of a selection of so many layers; a random selection has no `layers`, its grade is the expected one.
+
+    Attributes:
+        percentile_interval: of `rank_intervals`; before version 0.3 of the percentiles in the resamples.
+        gain: value less the mean of all selections of that size, on the same examples.
+    """
 
     layers: list[int] | None
     value: float
@@ -67,6 +89,7 @@ class SizeGrade:
     value_interval: tuple[float, float]
     regret_interval: tuple[float, float]
     percentile_interval: tuple[float, float]
+    gain: Interval | None = None  # not saved before version 0.3
 
 
 @dataclass(frozen=True)
@@ -74,15 +97,21 @@ class MethodSummary:
     """Means of a method's grades over all sizes from 1 to L - 1.
 
     Attributes:
-        regret, percentile: means of the grades.
-        behind_best: value of the method with the best mean percentile, less this value.
+        regret, percentile, gain: means of the grades.
+        gain_over_baseline: value less that of the best of the position baselines; None for these.
+        behind_best: value of the best method, less this value. Which is the best is selected on one half of the
+            examples and its value measured on the other; before version 0.3, both on all of them.
         reversed_percentile: the percentile when the ranking is reversed, so that the least important layers are kept.
+        gain_over_reversed: value less that of the reversed ranking.
     """
 
     regret: Interval
     percentile: Interval
     behind_best: Interval
     reversed_percentile: Interval | None
+    gain: Interval | None = None  # not saved before version 0.3
+    gain_over_baseline: Interval | None = None  # not saved before version 0.3
+    gain_over_reversed: Interval | None = None  # not saved before version 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +131,8 @@ class Grading:
         ranked: names of the rankings in the rows of `agreement`.
         agreement: Kendall's tau of every two rankings; `agreement_low`, `agreement_high` are the ends of its intervals.
         random_half_loss: value lost with a random half of the layers.
-        best_half_loss: value lost with the best half, on the same examples.
+        best_half_loss: value lost with the best half, on examples that did not select it; before version 0.3 only the
+            `held_out` value of that size is known, and no interval.
         thirds: mean places of early, middle and late layers by Shapley value; none for fewer than three layers.
     """
 
@@ -122,7 +152,7 @@ class Grading:
     agreement_low: list[list[float]]
     agreement_high: list[list[float]]
     random_half_loss: Interval
-    best_half_loss: Interval
+    best_half_loss: Interval | None = None
     thirds: list[Interval]
 
 
@@ -157,8 +187,8 @@ def grade(scores: Mapping[str, ArrayLike], table: SubnetworkTable, samples: int 
         if values.ndim == 1:
             means[method] = np.broadcast_to(values, (1 + samples, table.layers))
         else:
-            means[method] = bootstrap_means(values, bootstrap_counts(len(values), samples, seed))
-    return grade_methods(table, means, bootstrap_counts(table.examples, samples, seed))
+            means[method] = bootstrap_means(values, bootstrap_counts(len(values), samples, seed, "analysis"))
+    return grade_methods(table, means, bootstrap_counts(table.examples, samples, seed, "selection"))
 
 
 def is_baseline(name: str) -> bool:
@@ -205,6 +235,16 @@ def select_by_each_method(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     }
 
 
+def select_by_search(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
+    """Selections of an exhaustive search: masks (R, L + 1, L) of the best sub-networks in each resample.
+
+    Args:
+        table: complete, on examples other than those that grade the search.
+        counts: (R, N), of `bootstrap_counts`, of the examples of this table.
+    """
+    return table.masks[subnetworks.best_rows(table, counts).T]
+
+
 def selections_to_grade(scores: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """All selections that `grade_methods` grades: masks (L + 1, L) of each method, baseline and reversed ranking.
 
@@ -218,66 +258,98 @@ def selections_to_grade(scores: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 def bootstrap_values(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
     """The mean value of every sub-network in each resample: counts (R, N) to (S, R)."""
     # Single precision counts exactly up to 16 million, and is faster: two equally good sub-networks stay equal.
-    return (table.values.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.shape[1]
+    return (table.values.astype(np.float32) @ counts.T.astype(np.float32)).astype(float) / counts.sum(1)
 
 
 def grade_selection(table: SubnetworkTable, values: np.ndarray, masks: np.ndarray) -> Grade:
     """Grade a selection against all others of its size; in a sampled table, against the random ones.
 
-    In each bootstrap resample the method selects layers again, and the selection is graded on resampled examples. So an
-    interval covers both sources of error. In a sampled table, the selection from all examples is graded every time.
+    In each bootstrap resample the method selects layers again, and the selection is graded on resampled examples. So
+    the spread covers both sources of error. In a sampled table, the selection from all examples is graded every time.
 
     Args:
         values: (S, R), of `bootstrap_values`.
         masks: (R, L + 1, L) bool, selected in each resample; (1, L + 1, L) if they are always the same.
     """
-    masks = masks if table.complete else masks[:1]
-    rows = np.broadcast_to(table.rows(masks), (values.shape[1], table.layers + 1))
-    grades = []
-    for size, random in enumerate(table.random_rows[1:-1], start=1):
-        value, pool = np.take_along_axis(values, rows[None, :, size], axis=0)[0], values[random]
-        own = np.isin(rows[:, size], random)  # a selection is not compared with itself
-        below, equal = (pool < value).sum(0), (pool == value).sum(0) - own
-        percentile = (below + equal / 2) / np.maximum(len(random) - own, 1)
-        grades.append((value, values[table.sizes == size].max(0) - value, percentile))
-    return Grade(*np.stack(grades, axis=1))
+    rows = _rows_of_resamples(table, masks, values.shape[1])
+    value = np.take_along_axis(values, rows, axis=0)[1:-1]
+    best = np.array([values[table.sizes == size].max(0) for size in range(1, table.layers)])
+    percentiles = []
+    for row, random in zip(rows[1:-1, 0], table.random_rows[1:-1], strict=True):
+        differences = values[random[random != row]] - values[row]  # a selection is not compared with itself
+        worse, equal = (differences[:, 0] < 0).sum(), (differences[:, 0] == 0).sum()
+        percentiles.append(((worse + equal / 2) / max(len(differences), 1), *rank_interval(differences)))
+    return Grade(value, best - value, np.array(percentiles))
+
+
+def rank_interval(differences: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the share of others that are worse, from paired tests against all of them.
+
+    From the share that is shown to be worse, up to one less the share that is shown to be better. The tests hold for
+    all others together: of the standardised differences in each resample, the largest counts. So the interval holds the
+    estimate, and where few differences are shown, it is nearly as wide as from 0 to 1.
+
+    Args:
+        differences: (others, R), their values less the own one in each resample; the first is from all examples.
+
+    Source: Mogstad, Romano, Shaikh & Wilhelm (2024).
+    """
+    others, resamples = differences.shape
+    if not others or resamples < 3:
+        return 0.0, 1.0
+    estimates, errors = differences[:, 0], differences[:, 1:].std(1, ddof=1)
+    deviations = np.abs(differences[:, 1:] - estimates[:, None]) / np.maximum(errors, 1e-12)[:, None]
+    bound = np.quantile(deviations.max(0), CONFIDENCE) * errors
+    return float((estimates < -bound).mean()), 1 - float((estimates > bound).mean())
 
 
 def grade_random(table: SubnetworkTable, values: np.ndarray) -> Grade:
     """The expected grade of a random selection; `values` (S, R) as of `bootstrap_values`."""
-    grades = []
-    for size, random in enumerate(table.random_rows[1:-1], start=1):
-        mean = values[random].mean(0)
-        grades.append((mean, values[table.sizes == size].max(0) - mean, np.full(len(mean), 0.5)))
-    return Grade(*np.stack(grades, axis=1))
+    mean = np.array([values[random].mean(0) for random in table.random_rows[1:-1]])
+    best = np.array([values[table.sizes == size].max(0) for size in range(1, table.layers)])
+    return Grade(mean, best - mean, np.full((len(mean), 3), 0.5))
 
 
-def grade_methods(table: SubnetworkTable, scores: Mapping[str, np.ndarray], counts: np.ndarray) -> Grading:
+def grade_methods(
+    table: SubnetworkTable,
+    scores: Mapping[str, np.ndarray],
+    counts: np.ndarray,
+    clusters: np.ndarray | None = None,
+    searched: np.ndarray | None = None,
+) -> Grading:
     """Grade every method and baseline against the sub-networks of a table.
 
     Args:
         scores: (R, L) of each method, its means in each resample of the examples that it scored.
         counts: (R, N), of `bootstrap_counts`, of the examples of the table.
+        clusters: (N,), those that the counts were drawn with: the examples of one are in one half where the best is
+            selected on other examples.
+        searched: (R, L + 1, L) bool, of `select_by_search`, which is graded as well.
     """
-    n, values = counts.shape[1], bootstrap_values(table, counts)
-    masks = select_by_each_method(scores)
+    n, values, second_half = table.examples, bootstrap_values(table, counts), split_in_halves(table.examples, clusters)
+    masks = select_by_each_method(scores) | ({} if searched is None else {SEARCH: searched})
+    reversed_masks = {method: select_layers(-each) for method, each in scores.items()}
     grades = {name: grade_selection(table, values, each) for name, each in masks.items()}
     grades["random"] = grade_random(table, values)
-    reversed_grades = {method: grade_selection(table, values, select_layers(-each)) for method, each in scores.items()}
+    best = held_out_best_method(table, {method: masks[method] for method in scores}, counts, second_half)
+    held_out = subnetworks.held_out_best(table, counts, second_half)
     shapley = bootstrap_means(subnetworks.shapley_values(table), counts)
     alone = bootstrap_means(subnetworks.leave_one_out(table), counts)
     rankings = {**scores, "shapley_value": shapley, "left_out_alone": alone}
     tau, low, high = agreement_matrix(kendall_taus(rankings), list(rankings), n).tolist()
-    random_loss, best_loss = half_losses(table, values)
+    whole, half = values[table.sizes == table.layers][0], table.layers // 2
     return Grading(
         examples=n,
         subsets=len(table.masks),
         complete=table.complete,
-        sizes=describe_sizes(table),
+        sizes=describe_sizes(table, held_out),
         grades={
-            name: summarise_sizes(each, n, masks[name][0] if name in masks else None) for name, each in grades.items()
+            name: summarise_sizes(each, grades["random"], n, masks[name][0] if name in masks else None)
+            for name, each in grades.items()
         },
-        summary=summarise_methods(grades, reversed_grades, n),
+        summary=summarise_methods(
+            grades, {name: grade_selection(table, values, each) for name, each in reversed_masks.items()}, best, n
+        ),
         shapley=shapley[0].tolist(),
         shapley_intervals=percentile_intervals(shapley),
         leave_one_out=alone[0].tolist(),
@@ -287,65 +359,109 @@ def grade_methods(table: SubnetworkTable, scores: Mapping[str, np.ndarray], coun
         agreement=tau,
         agreement_low=low,
         agreement_high=high,
-        random_half_loss=estimate(random_loss, n),
-        best_half_loss=estimate(best_loss, n),
+        random_half_loss=estimate(whole - values[table.random_rows[half]].mean(0), n),
+        best_half_loss=estimate_reselected(whole - held_out[half], n),
         thirds=[estimate(third, n) for third in mean_place_of_thirds(shapley).T],
     )
 
 
-def half_losses(table: SubnetworkTable, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Value (R,) lost with half of the layers: the mean of random halves, and the best half."""
-    whole, size = values[table.sizes == table.layers][0], table.layers // 2
-    random = values[table.random_rows[size]].mean(0)
-    return whole - random, whole - values[subnetworks.best_row(table, size)]
+def held_out_best_method(
+    table: SubnetworkTable, masks: Mapping[str, np.ndarray], counts: np.ndarray, second_half: np.ndarray
+) -> np.ndarray:
+    """Mean value, over the sizes from 1 to L - 1, of the best method on examples that did not select it: (R,).
+
+    Args:
+        masks: (R, L + 1, L) of each method, or (1, L + 1, L).
+        counts, second_half: as for `subnetworks.held_out_best`.
+    """
+    halves = counts * ~second_half, counts * second_half
+    rows = [_rows_of_resamples(table, each, len(counts))[1:-1] for each in masks.values()]
+    first, second = (
+        np.array([subnetworks.values_of_rows(table, each, half) for each in rows]) for half in halves
+    )  # (methods, L - 1, R) each
+    chosen = sum(
+        np.take_along_axis(measured, seen.mean(1).argmax(0)[None, None], axis=0)[0]
+        for seen, measured in ((first, second), (second, first))
+    )
+    return (chosen / counts.sum(1)).mean(0)
 
 
-def summarise_sizes(grade: Grade, examples: int, masks: np.ndarray | None = None) -> dict[int, SizeGrade]:
-    """The grades of a method by size; `masks` (L + 1, L) are its selections from all examples."""
+def summarise_sizes(
+    grade: Grade, random: Grade, examples: int, masks: np.ndarray | None = None
+) -> dict[int, SizeGrade]:
+    """The grades of a method by size.
+
+    Args:
+        random: of `grade_random`.
+        masks: (L + 1, L), its selections from all examples.
+    """
     rows = {}
-    for size, arrays in enumerate(zip(*grade, strict=True), start=1):
-        value, regret, percentile = (estimate(array, examples) for array in arrays)
+    for size, (values, regrets, gains, (percentile, *ends)) in enumerate(
+        zip(grade.value, grade.regret, grade.value - random.value, grade.percentile.tolist(), strict=True), start=1
+    ):
+        value, regret = estimate_reselected(values, examples), estimate_reselected(regrets, examples)
         rows[size] = SizeGrade(
             layers=None if masks is None else np.flatnonzero(masks[size]).tolist(),
             value=value.value,
             regret=regret.value,
-            percentile=percentile.value,
+            percentile=percentile,
             value_interval=(value.low, value.high),
             regret_interval=(regret.low, regret.high),
-            percentile_interval=(percentile.low, percentile.high),
+            percentile_interval=(ends[0], ends[1]),
+            gain=estimate_reselected(gains, examples),
         )
     return rows
 
 
 def summarise_methods(
-    grades: dict[str, Grade], reversed_grades: dict[str, Grade], examples: int
+    grades: Mapping[str, Grade], reversed_grades: Mapping[str, Grade], best: np.ndarray, examples: int
 ) -> dict[str, MethodSummary]:
-    """Means of the grades over the sizes; `reversed_grades` are those of the reversed rankings."""
-    best = max(reversed_grades, key=lambda method: grades[method].percentile[:, 0].mean())
+    """Means of the grades over the sizes.
+
+    Args:
+        grades: of each selection, the position baselines and `random` among them.
+        reversed_grades: of the reversed rankings.
+        best: (R,), of `held_out_best_method`.
+    """
+    values = {name: grade.value.mean(0) for name, grade in grades.items()}
+    baseline = np.max([values[name] for name in POSITION_BASELINES], axis=0)
 
     def mean_percentile(grade: Grade) -> Interval:
-        return estimate(grade.percentile.mean(0), examples)
+        value, low, high = grade.percentile.mean(0).tolist()
+        return Interval(value=value, low=low, high=high, n=examples)
 
     return {
         name: MethodSummary(
-            regret=estimate(grade.regret.mean(0), examples),
+            regret=estimate_reselected(grade.regret.mean(0), examples),
             percentile=mean_percentile(grade),
-            behind_best=estimate((grades[best].value - grade.value).mean(0), examples),
+            behind_best=estimate_reselected(best - values[name], examples),
             reversed_percentile=mean_percentile(reversed_grades[name]) if name in reversed_grades else None,
+            gain=estimate_reselected(values[name] - values["random"], examples),
+            gain_over_baseline=None
+            if name in POSITION_BASELINES
+            else estimate_reselected(values[name] - baseline, examples),
+            gain_over_reversed=estimate_reselected(values[name] - reversed_grades[name].value.mean(0), examples)
+            if name in reversed_grades
+            else None,
         )
         for name, grade in grades.items()
     }
 
 
-def describe_sizes(table: SubnetworkTable) -> dict[int, SizeSummary]:
-    """The sub-networks of each size: the best, the greedy one, and the distribution of random ones."""
+def describe_sizes(table: SubnetworkTable, held_out: np.ndarray) -> dict[int, SizeSummary]:
+    """The sub-networks of each size: the best, the greedy one, and the distribution of random ones.
+
+    Args:
+        held_out: (L + 1, R), of `subnetworks.held_out_best`.
+    """
     sizes, path = {}, subnetworks.greedy_path(table)
     for size, rows in enumerate(table.random_rows):
         pool = table.mean_values[rows]
-        best = _layer_choice(table, subnetworks.best_row(table, size), subnetworks.held_out_value_of_best(table, size))
+        other = estimate_reselected(held_out[size], table.examples)
+        best = _layer_choice(table, subnetworks.best_row(table, size))
         sizes[size] = SizeSummary(
             subsets=len(pool),
-            best=best,
+            best=replace(best, held_out=other.value, held_out_interval=(other.low, other.high)),
             greedy=_layer_choice(table, path[size]),
             mean=float(pool.mean()),
             quantiles=np.quantile(pool, QUANTILES).tolist(),
@@ -378,6 +494,11 @@ def _interactions(table: SubnetworkTable, counts: np.ndarray) -> dict[str, Inter
     return {f"{i}-{j}": estimate(each, counts.shape[1]) for (i, j), each in zip(pairs, distributions, strict=True)}
 
 
-def _layer_choice(table: SubnetworkTable, row: int, held_out: float | None = None) -> LayerChoice:
-    layers = np.flatnonzero(table.masks[row]).tolist()
-    return LayerChoice(layers=layers, value=float(table.mean_values[row]), held_out=held_out)
+def _layer_choice(table: SubnetworkTable, row: int) -> LayerChoice:
+    return LayerChoice(layers=np.flatnonzero(table.masks[row]).tolist(), value=float(table.mean_values[row]))
+
+
+def _rows_of_resamples(table: SubnetworkTable, masks: np.ndarray, resamples: int) -> np.ndarray:
+    """Rows (L + 1, R) of selections (R, L + 1, L) or (1, L + 1, L); a sampled table holds the first of them only."""
+    rows = table.rows(masks if table.complete else masks[:1])
+    return np.broadcast_to(rows, (resamples, table.layers + 1)).T

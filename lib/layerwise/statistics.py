@@ -1,11 +1,14 @@
 """Estimates with 95 % intervals: the bootstrap over examples, and the tests that go with it."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from layerwise.errors import InputError
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.025  # of one-sided tests, which agrees with two-sided intervals of 95 %
@@ -49,62 +52,115 @@ class Stability:
     kendall_tau: float
 
 
-def accuracy_interval(correct: np.ndarray) -> Interval:
-    """Share of True in (N,), with Wilson's interval (Wilson, 1927)."""
-    test = stats.binomtest(int(correct.sum()), len(correct))
-    low, high = test.proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(value=float(test.statistic), low=float(low), high=float(high), n=len(correct))
+def accuracy_interval(correct: np.ndarray, clusters: np.ndarray | None = None) -> Interval:
+    """Share of True in (N,), with Wilson's interval (Wilson, 1927).
+
+    With clusters, the interval is that of as many independent examples as have the same variance (Korn & Graubard,
+    1998): N divided by the design effect.
+
+    Args:
+        clusters: (N,), what each example belongs to, such as a product: examples of one cluster are not independent.
+    """
+    n, share = len(correct), float(correct.mean())
+    effective = n / _design_effect(correct, clusters)
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    centre, shrinkage = share + z**2 / (2 * effective), 1 + z**2 / effective
+    arm = z * math.sqrt(share * (1 - share) / effective + z**2 / (4 * effective**2))
+    return Interval(
+        value=share, low=max(0.0, (centre - arm) / shrinkage), high=min(1.0, (centre + arm) / shrinkage), n=n
+    )
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, samples: int, seed: int) -> Interval:
-    """Mean of first - second, both (N,) and paired by example, with its bootstrap interval."""
-    paired = first.astype(float) - second.astype(float)
-    (low,), (high,) = _bootstrap(paired[:, None], samples, seed).confidence_interval
-    return Interval(value=float(paired.mean()), low=float(low), high=float(high), n=len(paired))
+def paired_difference(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> Interval:
+    """Mean of first - second, both (N,) and paired by example, in the resamples of counts (R, N)."""
+    return estimate(bootstrap_means(first.astype(float) - second, counts), len(first))
 
 
-def bootstrap_layers(scores: np.ndarray, samples: int, seed: int) -> tuple[list[tuple[float, float]], Stability]:
-    """Bootstrap over the examples of scores (N, L), all layers resampled together.
+def bootstrap_layers(scores: np.ndarray, counts: np.ndarray) -> tuple[list[tuple[float, float]], Stability]:
+    """Intervals and ranks of L layers from scores (N, L), in the resamples of counts (R, N) of `bootstrap_counts`.
 
     Returns:
         A 95 % percentile interval of the mean of each layer, and the stability of the ranking.
     """
-    resampled = _bootstrap(scores, samples, seed)
-    means = resampled.bootstrap_distribution.T  # (samples, L)
-    ranks = stats.rankdata(-means, axis=1)
-    low, high = np.quantile(ranks, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    taus = [stats.kendalltau(scores.mean(0), mean).statistic for mean in means]
-    pairs = list(zip(*(edge.tolist() for edge in resampled.confidence_interval), strict=True))
-    return pairs, Stability(
-        ranks=stats.rankdata(-scores.mean(0), method="ordinal").tolist(),
-        rank_intervals=list(zip(low.tolist(), high.tolist(), strict=True)),
+    means = bootstrap_means(scores, counts)
+    taus = [stats.kendalltau(means[0], mean).statistic for mean in means[1:]]
+    return percentile_intervals(means), Stability(
+        ranks=stats.rankdata(-means[0], method="ordinal").tolist(),
+        rank_intervals=percentile_intervals(stats.rankdata(-means, axis=1)),
         kendall_tau=float(np.mean(taus)),
     )
 
 
-def bootstrap_counts(examples: int, samples: int, seed: int) -> np.ndarray:
-    """How often each example is drawn: (1 + samples, examples); the first row holds each example once."""
-    drawn = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=samples)
-    return np.vstack([np.ones(examples, dtype=drawn.dtype), drawn])
+def bootstrap_counts(
+    examples: int, samples: int, seed: int, split: str = "", clusters: np.ndarray | None = None
+) -> np.ndarray:
+    """How often each example is drawn: (1 + samples, examples); the first row holds each example once.
+
+    Args:
+        split: names the examples. Of one seed, the draws of one split are the same and those of two independent.
+        clusters: (examples,), what each example belongs to, such as a product: its examples are drawn together (Davison
+            & Hinkley, 1997, section 3.8). By default every example is drawn alone.
+    """
+    units, members = examples, np.arange(examples)
+    if clusters is not None:
+        unique, members = np.unique(clusters, return_inverse=True)
+        units = len(unique)
+    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(split.encode())))
+    counts = np.ones((1 + samples, examples), dtype=np.int32)
+    for row in counts[1:]:
+        row[:] = draw.multinomial(units, np.full(units, 1 / units))[members]
+    return counts
 
 
-def bootstrap_means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Means of values (N, ...) in each resample of counts (R, N): (R, ...)."""
-    return np.tensordot(counts, values, axes=1) / counts.shape[1]
+def split_in_halves(examples: int, clusters: np.ndarray | None = None) -> np.ndarray:
+    """Whether each example is of the second half: (examples,) bool; every other one, or every other cluster."""
+    members = np.arange(examples) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    return members % 2 == 1
 
 
-def bootstrap_scores(scores: Mapping[str, np.ndarray], samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Mean scores (1 + samples, L) of each method in each resample, from its scores (N, L)."""
-    return {
-        method: bootstrap_means(values, bootstrap_counts(len(values), samples, seed))
-        for method, values in scores.items()
-    }
+def bootstrap_seeds(seeds: int, samples: int, seed: int) -> np.ndarray:
+    """How often each of S training seeds is drawn: (1 + samples, S); the first row holds each of them once.
+
+    S - 1 are drawn of S, so that the variance of a mean over few seeds is not too small (McCarthy & Snowden, 1985).
+    """
+    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(b"seeds")))
+    drawn = draw.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size=samples)
+    return np.vstack([np.ones(seeds, dtype=drawn.dtype), drawn])
+
+
+def bootstrap_means(values: np.ndarray, counts: np.ndarray, seeds: np.ndarray | None = None) -> np.ndarray:
+    """Means of values (N, ...) in each resample of counts (R, N): (R, ...).
+
+    Args:
+        seeds: (R, S) of `bootstrap_seeds`, where values (S, N) are those of S seeds: then seeds are drawn, and of them
+            examples, and the means are (R,).
+    """
+    if seeds is not None:
+        return ((seeds @ values) * counts).sum(1) / (seeds.sum(1) * counts.sum(1))
+    means = np.tensordot(counts, values, axes=1)
+    return means / counts.sum(1).reshape(-1, *[1] * (means.ndim - 1))
+
+
+def bootstrap_scores(scores: Mapping[str, np.ndarray], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean scores (R, L) of each method in each resample of counts (R, N), from its scores (N, L)."""
+    return {method: bootstrap_means(values, counts) for method, values in scores.items()}
 
 
 def estimate(distribution: np.ndarray, n: int) -> Interval:
     """An estimate and its percentile interval from (R,): the first entry is from all n examples, others resampled."""
     [(low, high)] = percentile_intervals(distribution[:, None])
     return Interval(value=float(distribution[0]), low=low, high=high, n=n)
+
+
+def estimate_reselected(distribution: np.ndarray, n: int) -> Interval:
+    """An estimate (R,) of what selects anew in each resample, with the normal interval around it.
+
+    The best of many is less lucky on other examples than on those that selected it. So resamples lie below the
+    estimate, and a percentile interval may not hold it; their standard deviation is that of the estimate.
+    """
+    value, arm = float(distribution[0]), float(stats.norm.ppf((1 + CONFIDENCE) / 2) * distribution[1:].std(ddof=1))
+    arm = max(arm, 1e-12)  # what differs by rounding alone does not differ
+    return Interval(value=value, low=value - arm, high=value + arm, n=n)
 
 
 def percentile_intervals(distribution: np.ndarray) -> list[tuple[float, float]]:
@@ -115,35 +171,68 @@ def percentile_intervals(distribution: np.ndarray) -> list[tuple[float, float]]:
 
 
 def combine_seeds(intervals: Sequence[Interval]) -> Interval:
-    """The mean over seeds, with an interval from the lowest end of their intervals to the highest."""
-    return Interval(
-        value=statistics.mean(each.value for each in intervals),  # exact: the mean of equal values is that value
-        low=min(each.low for each in intervals),
-        high=max(each.high for each in intervals),
-        n=intervals[0].n,
-    )
+    """The mean over training seeds, from the interval over examples of each.
+
+    Seeds share their examples. So the standard error is that of one seed over examples and, beside it, that of the mean
+    over seeds, with Student's quantile of their joint degrees of freedom (Satterthwaite, 1946). The interval of one
+    seed stays as it is.
+    """
+    if len(intervals) == 1:
+        return intervals[0]
+    values = [each.value for each in intervals]
+    mean = statistics.mean(values)  # exact: the mean of equal values is that value
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    within = (statistics.mean((each.high - each.low) / 2 for each in intervals) / z) ** 2
+    between = statistics.variance(values) / len(values)
+    freedom = (within + between) ** 2 * (len(values) - 1) / between**2 if between else math.inf
+    arm = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(within + between))
+    return Interval(value=mean, low=mean - arm, high=mean + arm, n=intervals[0].n)
+
+
+def mean_of_ends(intervals: Sequence[Interval]) -> Interval:
+    """Means over training seeds of values and of both ends of intervals that are bounds, such as a percentile's."""
+    value, low, high = (statistics.mean(getattr(each, name) for each in intervals) for name in ("value", "low", "high"))
+    return Interval(value=value, low=low, high=high, n=intervals[0].n)
 
 
 def noninferiority_p_value(correct: np.ndarray, whole: np.ndarray) -> float:
-    """One-sided p-value of the paired t-test against "worse by `MARGIN` or more" (Blackwelder, 1982).
+    """One-sided p-value of the score test for paired proportions against "worse by `MARGIN` or more" (Tango, 1998).
+
+    For several seeds it is the largest of theirs, which is valid: if the mean over seeds is worse, one of them is
+    (Berger, 1982).
 
     Args:
-        correct, whole: (N,), whether the predictions of the smaller and of the whole model are correct.
+        correct, whole: (N,) or (S, N) of S seeds, whether the predictions of the smaller and of the whole model are
+            correct.
+
+    Raises:
+        InputError: they are not 0 or 1, or not of the same shape.
     """
-    differences = correct.astype(float) - whole.astype(float)
-    if not differences.any():  # never another answer, so there is no variance to test with
-        return 0.0
-    return float(stats.ttest_1samp(differences, -MARGIN, alternative="greater").pvalue)
+    correct, whole = (np.atleast_2d(each).astype(float) for each in (correct, whole))
+    if correct.shape != whole.shape or not np.isin(np.stack([correct, whole]), (0, 1)).all():
+        raise InputError("the non-inferiority test takes pairs of predictions that are correct or not: 0 or 1")
+    n, better, worse = correct.shape[1], (correct > whole).sum(1), (correct < whole).sum(1)
+    # The share of pairs with the whole model alone correct, most likely if it is larger than the other by the margin.
+    linear = -better - worse - (2 * n - better + worse) * MARGIN
+    share = (np.sqrt(linear**2 - 8 * n * worse * MARGIN * (1 + MARGIN)) - linear) / (4 * n)
+    score = (better - worse + n * MARGIN) / np.sqrt(n * (2 * share - MARGIN * (1 + MARGIN)))
+    return float(stats.norm.sf(score).max())
 
 
-def _bootstrap(scores: np.ndarray, samples: int, seed: int):
-    return stats.bootstrap(
-        (scores,),
-        np.mean,
-        axis=0,
-        n_resamples=samples,
-        batch=100,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests, each large enough for all of them together (Holm, 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return adjusted.tolist()
+
+
+def _design_effect(values: np.ndarray, clusters: np.ndarray | None) -> float:
+    """How many times as large the variance of a mean over (N,) is as for independent examples; at least 1."""
+    residuals = values - values.mean()
+    alone = (residuals**2).sum()
+    if clusters is None or not alone:
+        return 1.0
+    _, members = np.unique(clusters, return_inverse=True)
+    return max(1.0, float((np.bincount(members, residuals) ** 2).sum() / alone))

@@ -104,6 +104,11 @@ def all_masks(layers: int) -> np.ndarray:
     return (np.arange(2**layers)[:, None] >> np.arange(layers) & 1).astype(bool)
 
 
+def passes_of_all(layers: int) -> float:
+    """Forward passes of an example that evaluating all sub-networks takes: each of their prefixes is computed once."""
+    return (2**layers - 1) / layers
+
+
 def nested_masks(orders: np.ndarray) -> np.ndarray:
     """The first k layers of an order, for k from 0 to L: orders (..., L) of indices to (..., L + 1, L) bool."""
     place = np.argsort(orders, axis=-1)
@@ -132,17 +137,35 @@ def best_row(table: SubnetworkTable, size: int, examples: slice = slice(None)) -
     return int(rows[_best_place(table, rows, examples)])
 
 
-def held_out_value_of_best(table: SubnetworkTable, size: int) -> float:
-    """Mean value of the best sub-network of this size on examples that it was not chosen on.
+def best_rows(table: SubnetworkTable, counts: np.ndarray) -> np.ndarray:
+    """The row of the best sub-network of each size, as of `best_row`, in each resample: counts (R, N) to (L + 1, R)."""
+    weights, rows = counts.T.astype(np.float32), []  # single precision counts exactly, so that ties stay ties
+    for size in range(table.layers + 1):
+        own = np.flatnonzero(table.sizes == size)
+        values = table.values[own].astype(np.float32) @ weights
+        log_p = table.log_p[own].astype(np.float32) @ weights
+        rows.append(own[np.where(values == values.max(0), log_p, -np.inf).argmax(0)])
+    return np.array(rows)
 
-    The best of many is partly lucky. Here it is chosen on every other example and measured on the rest, and then with
-    the halves exchanged, which uses each example once.
+
+def values_of_rows(table: SubnetworkTable, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sums of the values of rows (K, R) of the table, each in its own resample of counts (R, N): (K, R)."""
+    return np.array([(table.values[each] * counts).sum(1) for each in rows], dtype=float)
+
+
+def held_out_best(table: SubnetworkTable, counts: np.ndarray, second_half: np.ndarray) -> np.ndarray:
+    """Mean value of the best sub-network of each size on examples that did not select it: (L + 1, R).
+
+    The best of many is partly lucky. In each resample it is selected anew on one half of the examples and measured on
+    the other, and then with the halves exchanged, which uses each example once.
+
+    Args:
+        counts: (R, N), of `bootstrap_counts`.
+        second_half: (N,) bool, of `split_in_halves`.
     """
-    halves = slice(0, None, 2), slice(1, None, 2)
-    total = sum(
-        table.values[best_row(table, size, chosen), measured].sum() for chosen, measured in (halves, halves[::-1])
-    )
-    return float(total / table.examples)
+    halves = counts * ~second_half, counts * second_half
+    sums = [values_of_rows(table, best_rows(table, chosen), measured) for chosen, measured in (halves, halves[::-1])]
+    return np.sum(sums, axis=0) / counts.sum(1)
 
 
 def greedy_path(table: SubnetworkTable) -> np.ndarray:

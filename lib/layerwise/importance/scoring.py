@@ -13,7 +13,7 @@ from layerwise.batches import Data, as_batches, check_labels, count_examples
 from layerwise.errors import InputError
 from layerwise.grading import top_layers
 from layerwise.importance import METHODS
-from layerwise.statistics import Stability, bootstrap_layers
+from layerwise.statistics import Stability, bootstrap_counts, bootstrap_layers
 
 if TYPE_CHECKING:  # the registry imports them by name; the workflow reads here what scores depend on
     from layerwise.importance import (  # noqa: F401
@@ -38,11 +38,13 @@ class LayerScores:
     Attributes:
         per_example: (N, L).
         samples, seed: of the bootstrap over examples.
+        clusters: (N,), what each example belongs to, such as a product: its examples are drawn together.
     """
 
     per_example: np.ndarray
     samples: int = 1000
     seed: int = 0
+    clusters: np.ndarray | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -53,7 +55,8 @@ class LayerScores:
     def _intervals_and_stability(self) -> tuple[list[tuple[float, float]], Stability]:
         if len(self.per_example) < 2:
             raise InputError("there is one example: an interval takes two or more")
-        return bootstrap_layers(self.per_example, self.samples, self.seed)
+        counts = bootstrap_counts(len(self.per_example), self.samples, self.seed, "analysis", self.clusters)
+        return bootstrap_layers(self.per_example, counts)
 
     @property
     def interval(self) -> list[tuple[float, float]]:
@@ -79,6 +82,7 @@ def score(
     method: str | ScoringFunction,
     samples: int = 1000,
     seed: int = 0,
+    clusters: np.ndarray | None = None,
     **options,
 ) -> LayerScores:
     """Score the layers of a model, in eval mode.
@@ -89,6 +93,7 @@ def score(
         method: a name in `METHODS`, or a function `(adapter, batches) -> array (examples, layers)`.
         samples: bootstrap resamples behind each interval.
         seed: of the bootstrap.
+        clusters: (examples,), what each example belongs to, such as a product; by default they are independent.
         options: further arguments of the method, such as `permutations=10` of shap.
 
     Raises:
@@ -114,7 +119,7 @@ def score(
         raise InputError(f"{name} returned shape {scores.shape}, not {expected} (examples, layers)")
     if not np.isfinite(scores).all():
         raise InputError(f"{name} returned {np.count_nonzero(~np.isfinite(scores))} values that are not finite")
-    return LayerScores(scores, samples, seed)
+    return LayerScores(scores, samples, seed, clusters)
 
 
 def _find_method(method: str | ScoringFunction) -> tuple[ScoringFunction, str]:

@@ -17,13 +17,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from layerwise.budget import CompressionPlan
-from layerwise.grading import Grading, is_baseline
+from layerwise.grading import SEARCH, Grading, is_baseline
 from layerwise.ranking import is_fused
 from layerwise.statistics import Interval, Stability
 from layerwise.study.data.quality import QualityReport
 from layerwise.study.schemas import (
     BEST,
     FROM_SCRATCH,
+    TRUNCATED,
     WORST,
     Candidate,
     CompressionResult,
@@ -203,6 +204,8 @@ def plot_percentiles(percentiles: dict[str, dict[str, Interval]]) -> Figure:
                     if is_baseline(name)
                     else ("black", "fusion")
                     if is_fused(name)
+                    else (GREEN, "search")
+                    if name == SEARCH
                     else (BLUE, "method")
                 )
                 axes.hlines(row, methods[name].low, methods[name].high, color=colour)
@@ -841,7 +844,7 @@ def _focus(truth: Grading, names: Iterable[str]) -> dict[str, tuple[tuple, str, 
     """Colour, marker and label of up to four selections: best method, fusion and baseline, and lowest method."""
     percentiles = {name: truth.summary[name].percentile.value for name in names}
     fusions, baselines = ([name for name in percentiles if kind(name)] for kind in (is_fused, is_baseline))
-    methods = sorted(percentiles.keys() - {*fusions, *baselines}, key=lambda name: (percentiles[name], name))
+    methods = sorted(percentiles.keys() - {*fusions, *baselines, SEARCH}, key=lambda name: (percentiles[name], name))
     focus: dict[str, tuple[tuple, str, str]] = {}
     for group, colour, marker, label in (
         (methods[-1:], BLUE, "o", "best method"),
@@ -917,7 +920,7 @@ def _legend_below(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
 
 
 def _plot_intervals(axes: Axes, places: Sequence[float], values: list[Interval], **style) -> None:
-    """Estimates with their intervals. A percentile interval may not contain its estimate: then it has one arm."""
+    """Estimates with their intervals. One that does not hold its estimate has one arm."""
     arms = [[each.value - each.low for each in values], [each.high - each.value for each in values]]
     axes.errorbar(places, [each.value for each in values], yerr=np.clip(arms, 0, None), capsize=3, **style)
 
@@ -925,7 +928,7 @@ def _plot_intervals(axes: Axes, places: Sequence[float], values: list[Interval],
 def _smaller_styles(names: Iterable[str]) -> dict[str, dict]:
     """A colour, a marker and a line for each selection that was healed: three, random layers, and from scratch."""
     unique = dict.fromkeys(names)
-    chosen = [name for name in unique if name != FROM_SCRATCH and not is_baseline(name)]
+    chosen = [name for name in unique if name not in (FROM_SCRATCH, TRUNCATED) and not is_baseline(name)]
     styles = {
         name: {"color": colour, "marker": marker, "markersize": 5}
         for name, colour, marker in zip(chosen, (BLUE, GREEN, RED), "oDv", strict=False)
@@ -933,6 +936,8 @@ def _smaller_styles(names: Iterable[str]) -> dict[str, dict]:
     for name in unique:
         if is_baseline(name):
             styles[name] = {"color": "black", "marker": "s", "markersize": 3.5, "linestyle": "--"}
+    if TRUNCATED in unique:
+        styles[TRUNCATED] = {"color": ORANGE, "marker": "v", "markersize": 5, "linestyle": ":"}
     if FROM_SCRATCH in unique:
         styles[FROM_SCRATCH] = {"color": PURPLE, "marker": "^", "markersize": 5, "linestyle": ":"}
     return styles

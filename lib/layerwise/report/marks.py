@@ -36,17 +36,21 @@ def marks_table(
     )
 
 
-def mark_seeds(differences: Sequence[Interval], lower_is_better: bool = False) -> str:
-    """The mark of a difference that was measured with several seeds: the one that all have, or how many have each."""
-    counts = Counter(mark(each, lower_is_better) for each in differences)
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{known} {n}" for known, n in counts.most_common())
+def name_seeds(measured: int, seeds: int) -> str:
+    """How many of the seeds of a model a number is from, to be written after it; nothing where there is one seed."""
+    return "" if seeds == 1 else f", {seeds} seeds" if measured == seeds else f", {measured} of {seeds} seeds"
 
 
-def marked_mean(differences: Sequence[Interval], lower_is_better: bool = False) -> str:
-    """A difference over seeds in points, with its interval and mark; empty if there is none."""
+def marked_mean(differences: Sequence[Interval], lower_is_better: bool = False, seeds: int | None = None) -> str:
+    """The mean of a difference over seeds in points, with its interval and mark; empty if there is none.
+
+    Args:
+        seeds: of the model; by default all of them have this difference.
+    """
     if not differences:
         return ""
-    return f"{combine_seeds(differences).points}, {mark_seeds(differences, lower_is_better)}"
+    combined, measured = combine_seeds(differences), len(differences)
+    return f"{combined.points}, {mark(combined, lower_is_better)}{name_seeds(measured, seeds or measured)}"
 
 
 def count_marks(differences: Mapping[str, Iterable[Interval | None]]) -> pd.DataFrame:

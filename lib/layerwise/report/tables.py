@@ -11,11 +11,18 @@ import numpy as np
 import pandas as pd
 
 from layerwise.budget import CompressionPlan
-from layerwise.grading import BASELINES, GOOD_PERCENTILE, Grading, pairwise_taus
+from layerwise.grading import (
+    BASELINES,
+    GOOD_PERCENTILE,
+    SEARCH,
+    Grading,
+    MethodSummary,
+    pairwise_taus,
+)
 from layerwise.importance import METHODS, Method
 from layerwise.ranking import FUSION_RULES, is_fused, kendall_taus
-from layerwise.report.marks import mark, marked_mean
-from layerwise.statistics import MARGIN, SIGNIFICANCE, Interval, combine_seeds
+from layerwise.report.marks import count_marks, mark, marked_mean, name_seeds
+from layerwise.statistics import MARGIN, SIGNIFICANCE, Interval, combine_seeds, mean_of_ends
 from layerwise.study.config import LABELS, Parameters
 from layerwise.study.records import Runs, group_by_model, iterate_models
 from layerwise.study.schemas import (
@@ -35,6 +42,7 @@ from layerwise.study.schemas import (
     SmallerRecommender,
     TrainingResult,
 )
+from layerwise.subnetworks import passes_of_all
 
 # Headings of columns that several tables or pages have.
 GAIN = "gain over TF-IDF + logistic regression (points)"
@@ -43,18 +51,23 @@ BEST_HALF_LOSS = "accuracy lost with the best half of the layers (points)"
 BEST_SCORE_GAIN = "accuracy with the best score less the mean of all choices (points)"
 CHOICE_GAIN = "smallest model after healing: best layers less baseline layers (points)"
 HEALING_GAIN = "smallest model: healed less trained from scratch (points)"
+GUESSES = ", which only guesses"  # of a model trained from scratch that is not shown to beat the majority answer
 # Contrasts of smaller models, named as in `compression.paired_contrasts`, and their headings.
 CONTRASTS = {
     "choice_before": "unhealed: best layers less baselines",
     "choice_after": "healed: best layers less baselines",
     "from_scratch": "healed less trained from scratch",
+    "truncated": "healed less first layers of the pretrained model, fine-tuned on labels",
     "linear": "healed less linear classifier",
 }
 
-POSITION_BASELINES = BASELINES[:3]
-
 # By what layers are selected, by kind.
-SELECTIONS: dict[str, Collection[str]] = {"method": METHODS, "fusion": FUSION_RULES, "baseline": BASELINES}
+SELECTIONS: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "fusion": FUSION_RULES,
+    "search": (SEARCH,),
+    "baseline": BASELINES,
+}
 
 # Parameters of training: those of any model, and those that only the model from scratch has.
 TRAINING_SETTINGS = (
@@ -212,24 +225,34 @@ def pruning_table(result: LanguageModelResult) -> pd.DataFrame:
 
 
 def trust_table(truth: Grading, methods: dict[str, Method], layers: int, classes: int) -> pd.DataFrame:
-    """Grades and cost of every method, fusion and baseline, a row each; the best mean percentile comes first."""
+    """Grades and cost of every method, fusion, search and baseline, a row each; the highest mean value comes first.
+
+    `gain` is the value less the mean of all choices, and `percentile` the share of them that are worse.
+    """
     rows, all_passes = {}, sum(method.passes(layers, classes) for method in methods.values())
-    for name, summary in truth.summary.items():
-        method, reversed_percentile = methods.get(name), summary.reversed_percentile
-        is_baseline = name in BASELINES
+    others = dict.fromkeys(BASELINES, ("nothing", 0.0)) | {SEARCH: ("labels", passes_of_all(layers))}
+    for name in sort_by_value(truth, truth.summary):
+        method, summary = methods.get(name), truth.summary[name]
+        needs, passes = others.get(name, ("all scores", all_passes))
         rows[name] = {
+            "gain (points)": summary.gain.points if summary.gain else "",
             "percentile": summary.percentile.value,
             "low": summary.percentile.low,
             "high": summary.percentile.high,
             "regret": summary.regret.value,
-            "reversed ranking": reversed_percentile.value if reversed_percentile else None,
-            "needs": method.needs if method else "nothing" if is_baseline else "all scores",
-            "passes": method.passes(layers, classes) if method else 0 if is_baseline else all_passes,
+            "reversed ranking": summary.reversed_percentile.value if summary.reversed_percentile else None,
+            "needs": method.needs if method else needs,
+            "passes": method.passes(layers, classes) if method else passes,
         }
         if name in truth.ranked:
             row, shapley = truth.ranked.index(name), truth.ranked.index("shapley_value")
             rows[name]["tau with Shapley"] = truth.agreement[row][shapley]
-    return pd.DataFrame(rows).T.sort_values("percentile", ascending=False)
+    return pd.DataFrame(rows).T
+
+
+def sort_by_value(truth: Grading, names: Iterable[str]) -> list[str]:
+    """Selections in the order of their mean value over all sizes, the highest first."""
+    return sorted(names, key=lambda name: (-mean(grade.value for grade in truth.grades[name].values()), name))
 
 
 def expert_table(expert: ExpertOpinions) -> pd.DataFrame:
@@ -347,7 +370,7 @@ def ground_truth_table(studies: dict[str, Runs]) -> pd.DataFrame:
                     "layers": len(truth.shapley),
                     "reviews": truth.examples,
                     RANDOM_HALF_LOSS: truth.random_half_loss.points,
-                    BEST_HALF_LOSS: truth.best_half_loss.points,
+                    BEST_HALF_LOSS: _best_half_losses([truth]),
                     "needs its depth": {True: "yes", False: "hardly", None: "within noise"}[truth.needs_depth],
                 }
                 | dict(zip(("early", "middle", "late"), places, strict=True))
@@ -383,7 +406,8 @@ def recorded_verdicts(checked: list[CheckedClaim]) -> dict[str, str]:
 def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
     """Cost, grades, stability and agreement: a row a method, with columns for each model.
 
-    Grades over several seeds are combined by `combine_seeds`, the rest are means; empty where nothing was measured.
+    Of several seeds, values are combined by `combine_seeds` and percentiles by `mean_of_ends`; the rest are means.
+    Empty where nothing was measured.
 
     Args:
         grades: `comparison.method_rows`.
@@ -391,10 +415,11 @@ def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
     cells: dict[str, dict[tuple[str, str], str]] = {}
     for (method, model), rows in grades.groupby(["method", "model"], sort=False):
         row = cells.setdefault(method.replace("_", " "), {})
-        for measure, kind in (("passes", ".1f"), ("percentile", ".0%"), ("regret", ".1%")):
+        for measure, kind in (("passes", ".1f"), ("gain", "+.1%"), ("percentile", ".0%"), ("regret", ".1%")):
             if f"{measure} low" in rows:
                 seeds = zip(rows[measure], rows[f"{measure} low"], rows[f"{measure} high"], strict=True)
-                value = combine_seeds([Interval(value=value, low=low, high=high, n=0) for value, low, high in seeds])
+                combine = mean_of_ends if measure == "percentile" else combine_seeds
+                value = combine([Interval(value=value, low=low, high=high, n=0) for value, low, high in seeds])
             else:
                 value = rows[measure].mean()
             row[model, measure] = "" if pd.isna(rows[measure]).any() else f"{value:{kind}}"
@@ -404,18 +429,23 @@ def methods_table(grades: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers_table(studies: dict[str, Runs]) -> pd.DataFrame:
-    """The main results, a row a study and model; seeds are combined by `combine_seeds`."""
+    """The main results, a row a study and model; seeds are combined by `combine_seeds`.
+
+    What fewer seeds have than were trained says how many.
+    """
     rows = []
     for study, model, runs in iterate_models(studies):
-        row = {"study": study, "model": model}
+        row: dict[str, Any] = {"study": study, "model": model, "seeds": len(runs)}
         row["accuracy"] = f"{combine_seeds([stages['training'].test.accuracy for stages in runs]):.1%}"
         row[GAIN] = combine_seeds([stages["training"].difference for stages in runs]).points
         if truths := [stages["ground_truth"] for stages in runs if "ground_truth" in stages]:
-            row[RANDOM_HALF_LOSS] = combine_seeds([truth.random_half_loss for truth in truths]).points
-            row[BEST_HALF_LOSS] = combine_seeds([truth.best_half_loss for truth in truths]).points
-            row |= _best_by_percentile(truths)
+            few = name_seeds(len(truths), len(runs)) if len(truths) < len(runs) else ""
+            row[RANDOM_HALF_LOSS] = combine_seeds([truth.random_half_loss for truth in truths]).points + few
+            row[BEST_HALF_LOSS] = _best_half_losses(truths) + few
+            row |= {heading: cell + few for heading, cell in _best_by_percentile(truths).items()}
         if compressed := [stages["compression"] for stages in runs if "compression" in stages]:
-            row["accuracy kept after healing"] = _kept_after_healing(compressed)
+            few = name_seeds(len(compressed), len(runs)) if len(compressed) < len(runs) else ""
+            row["accuracy kept after healing"] = _kept_after_healing(compressed) + few
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
@@ -423,19 +453,20 @@ def answers_table(studies: dict[str, Runs]) -> pd.DataFrame:
 def marked_answers(runs: Runs) -> pd.DataFrame:
     """What the runs of a study answer: a row a question, a column a model, each cell a difference with its mark.
 
-    Seeds are combined by `marks.marked_mean`. A cell is empty where a model has no results of the stage. The contrasts
-    of healed models are those at the highest ratio with a healed baseline.
+    Seeds are combined by `marks.marked_mean`, and a cell says how many there are. It is empty where a model has no
+    results of the stage. The contrasts of healed models are those at the highest ratio with a healed baseline.
     """
     columns = {}
     for _, model, seeds in iterate_models({"": runs}):
+        n = len(seeds)
         truths = [stages["ground_truth"] for stages in seeds if "ground_truth" in stages]
         smaller = [stages["compression"] for stages in seeds if "compression" in stages]
         columns[model] = {
             GAIN: marked_mean([stages["training"].difference for stages in seeds]),
-            RANDOM_HALF_LOSS: marked_mean([truth.random_half_loss for truth in truths], lower_is_better=True),
-            BEST_SCORE_GAIN: marked_mean([truth.summary["random"].behind_best for truth in truths]),
-            CHOICE_GAIN: _smallest_contrast(smaller, "choice_after"),
-            HEALING_GAIN: _smallest_contrast(smaller, "from_scratch"),
+            RANDOM_HALF_LOSS: marked_mean([truth.random_half_loss for truth in truths], lower_is_better=True, seeds=n),
+            BEST_SCORE_GAIN: marked_mean([truth.summary["random"].behind_best for truth in truths], seeds=n),
+            CHOICE_GAIN: _smallest_contrast(smaller, "choice_after", n),
+            HEALING_GAIN: _smallest_contrast(smaller, "from_scratch", n),
         }
     return pd.DataFrame(columns).rename_axis("question")
 
@@ -464,29 +495,36 @@ def settings_table(studies: dict[str, Runs]) -> pd.DataFrame:
 def runs_above_chance_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """In how many runs each way to select layers is shown to be better than chance: a row each, the best first.
 
-    Runs count if the whole interval of the mean percentile is above one half, below it, or above the intervals of all
-    baselines. What was not graded in every run is left out.
+    Runs count if the whole interval of the gain over the mean choice lies above zero or below it, and if that of the
+    gain over the best position baseline is above zero; in runs before version 0.3, by the intervals of the percentiles.
+    Runs of one model share their reviews and its architecture: a model counts as above chance if all of its runs are.
+    What was not graded in every run is left out.
     """
-    groups = group_by_model(studies, "ground_truth")
-    summaries = [truth.summary for seeds in groups.values() for truth in seeds.values()]
-    highest = [max(summary[each].percentile.high for each in BASELINES) for summary in summaries]
-    rows = []
+    truths = {
+        (model, study, seed): stages["ground_truth"].summary
+        for study, runs in studies.items()
+        for (model, seed), stages in runs.items()
+        if "ground_truth" in stages
+    }
+    summaries, rows = [*truths.values()], []
+    models = {model for model, *_ in truths}
     for kind, names in SELECTIONS.items():
         for name in names:
             if summaries and all(name in summary for summary in summaries):
-                percentiles = [summary[name].percentile for summary in summaries]
+                percentiles = [summary[name].percentile.value for summary in summaries]
+                against_chance = {run: _mark_against_chance(summary[name]) for run, summary in truths.items()}
+                missed = {model for (model, *_), known in against_chance.items() if known != "better"}
                 rows.append(
                     {
                         "selected by": name.replace("_", " "),
                         "kind": kind,
                         "runs": len(percentiles),
-                        "mean percentile": mean(each.value for each in percentiles),
-                        "lowest percentile": min(each.value for each in percentiles),
-                        "runs above chance": sum(each.low > 0.5 for each in percentiles),
-                        "runs below chance": sum(each.high < 0.5 for each in percentiles),
-                        "runs above all baselines": sum(
-                            each.low > high for each, high in zip(percentiles, highest, strict=True)
-                        ),
+                        "mean percentile": mean(percentiles),
+                        "lowest percentile": min(percentiles),
+                        "runs above chance": [*against_chance.values()].count("better"),
+                        "runs below chance": [*against_chance.values()].count("worse"),
+                        "runs above all baselines": sum(_is_above_baselines(summary, name) for summary in summaries),
+                        "models above chance": f"{len(models - missed)} of {len(models)}",
                     }
                 )
     rows.sort(key=lambda row: (row["runs above chance"], row["mean percentile"]), reverse=True)
@@ -585,18 +623,34 @@ def contrasts_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """Effects of the selection of layers and of healing: a row a study and model, a seed and a ratio.
 
     Intervals of paired differences of accuracy, named as in `compression.paired_contrasts`; NaN where there is none.
-    `at_chance` is whether the model trained from scratch is not shown to be above chance.
+    `guessing` is whether the model trained from scratch is not shown to beat the majority answer, `baselines` how many
+    different selections the choice is compared with.
     """
     rows = []
     for model, seeds in group_by_model(studies, "compression").items():
         for seed, result in seeds.items():
-            at_chance = {candidate.ratio for candidate in result.at_chance}
             for plan in result.plans:
                 contrasts = result.contrasts[str(plan.ratio)]
                 row = {"model": model, "seed": seed, "ratio": name_ratio(plan.ratio, plan.reached)}
                 row |= {"layers": plan.layers} | {name: contrasts.get(name) for name in CONTRASTS}
-                rows.append(row | {"at_chance": plan.ratio in at_chance})
+                row |= {"guessing": plan.ratio in result.guessing, "baselines": result.count_baselines(plan.ratio)}
+                rows.append(row)
     return pd.DataFrame(rows)
+
+
+def count_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """A row a contrast: in how many smaller models it is measured, and how many have each mark.
+
+    A model trained from scratch that only guesses is no rival: to beat it counts for nothing.
+
+    Args:
+        contrasts: `contrasts_table`.
+    """
+    rivals = contrasts[~contrasts["guessing"]] if len(contrasts) else contrasts
+    counted = {
+        heading: (rivals if name == "from_scratch" else contrasts).get(name, []) for name, heading in CONTRASTS.items()
+    }
+    return count_marks(counted)
 
 
 def recommenders_table(results: dict[str, RecommenderResult]) -> pd.DataFrame:
@@ -630,9 +684,12 @@ def speed_table(result: CompressionResult, ratio: float) -> pd.DataFrame:
 def half_table(truth: Grading) -> pd.DataFrame:
     """Accuracy that half of the layers lose, in points: a row each for a random half and the best half.
 
-    The last column is whether the whole interval lies above a loss of one point.
+    The best half is measured on reviews that did not select it. The last column is whether the whole interval lies
+    above a loss of one point.
     """
-    losses = {"a random half": truth.random_half_loss, "the best half": truth.best_half_loss}
+    losses = {"a random half": truth.random_half_loss}
+    if truth.best_half_loss:
+        losses["the best half, on other reviews"] = truth.best_half_loss
     verdicts = {"better": "yes", "worse": "no", "not shown": "not shown"}
     return pd.DataFrame(
         {
@@ -644,28 +701,26 @@ def half_table(truth: Grading) -> pd.DataFrame:
 
 
 def selection_marks(truth: Grading) -> pd.DataFrame:
-    """How the layers of each score and fusion compare: a row each, the best mean percentile first.
+    """How the layers of each score, fusion and search compare: a row each, the highest mean value first.
 
-    Marks are of the mean percentile over all sizes. With chance and with the best score by the interval of the
-    difference (that of the value, paired, for the best score). With the best position baseline and with its own
-    reversed ranking by two separate intervals, which is the stricter test.
+    Differences are paired, and means over all sizes: from the mean of all choices, from the best position baseline,
+    from the best score, whose value is that on examples that did not select it, and from the reversed ranking. The
+    percentile describes the selection, with the interval of `grading.rank_interval`.
     """
     summary = truth.summary
-    baseline = max(POSITION_BASELINES, key=lambda name: summary[name].percentile.value)
-    names = sorted(set(summary) - set(BASELINES), key=lambda name: (-summary[name].percentile.value, name))
     rows = []
-    for name in names:
-        own, reverse = summary[name].percentile, summary[name].reversed_percentile
+    for name in sort_by_value(truth, set(summary) - set(BASELINES)):
+        own = summary[name]
         rows.append(
             {
                 "selected by": name.replace("_", " "),
-                "mean percentile": f"{own:.0%}",
-                "against chance": mark(_less(own, 0.5)),
-                f"against the {baseline} layers": mark(_apart(own, summary[baseline].percentile)),
-                "against the best score": mark(summary[name].behind_best, lower_is_better=True)
-                if name != names[0]
-                else "",
-                "against the reversed ranking": mark(_apart(own, reverse)) if reverse else "",
+                "gain over the mean choice (points)": own.gain.points if own.gain else "",
+                "against the mean choice": _mark_against_chance(own),
+                "gain over the best baseline (points)": own.gain_over_baseline.points if own.gain_over_baseline else "",
+                "against the best baseline": mark(own.gain_over_baseline) if own.gain_over_baseline else "",
+                "against the best score": mark(own.behind_best, lower_is_better=True),
+                "mean percentile": f"{own.percentile:.0%}",
+                "against the reversed ranking": mark(own.gain_over_reversed) if own.gain_over_reversed else "",
             }
         )
     return pd.DataFrame(rows)
@@ -674,9 +729,9 @@ def selection_marks(truth: Grading) -> pd.DataFrame:
 def fused_regret_table(truth: Grading) -> pd.DataFrame:
     """Mean regret of the fused rankings, and of the best and the median single score: a row each.
 
-    The last two columns have the value less that of the score with the best mean percentile, paired, and its mark.
+    The last two columns have the value less that of the best score, paired, and its mark.
     """
-    summary = {name: each for name, each in truth.summary.items() if name not in BASELINES}
+    summary = {name: each for name, each in truth.summary.items() if name not in (*BASELINES, SEARCH)}
     single = sorted((name for name in summary if not is_fused(name)), key=lambda name: summary[name].regret.value)
     shown = {name: "fusion" for name in summary if is_fused(name)}
     shown |= {single[(len(single) - 1) // 2]: "median score"} | {single[0]: "best score, selected after the fact"}
@@ -686,7 +741,7 @@ def fused_regret_table(truth: Grading) -> pd.DataFrame:
             "selected by": [name.replace("_", " ") for name in shown],
             "kind": list(shown.values()),
             "mean regret (points)": [_unsigned(summary[name].regret) for name in shown],
-            "less than the best percentile has (points)": [_unsigned(each) for each in behind.values()],
+            "less than the best score has (points)": [_unsigned(each) for each in behind.values()],
             "mark": [mark(each, lower_is_better=True) for each in behind.values()],
         }
     )
@@ -717,7 +772,8 @@ def kept_table(
 ) -> pd.DataFrame:
     """What the smaller models of a selection keep, as a share of the whole model's: a row a ratio.
 
-    Where the non-inferiority test was made, the last column says whether they are shown to lose less than one point.
+    Where the non-inferiority test was made, the last column says whether they are shown to lose less than one point,
+    with a p-value that is adjusted for all models of the run.
     """
     found = {(each.ratio, each.healed): each for each in candidates if each.name == choice}
     rows = []
@@ -729,22 +785,27 @@ def kept_table(
             "kept, unhealed": f"{found[plan.ratio, False].retention:.1%}",
             "kept, healed": f"{healed.retention:.1%}",
         }
-        if isinstance(healed, Candidate):
-            row["healed loses less than one point"] = "yes" if healed.p_value < SIGNIFICANCE else "not shown"
+        if isinstance(healed, Candidate) and healed.adjusted_p is not None:
+            row["healed loses less than one point"] = "yes" if healed.adjusted_p < SIGNIFICANCE else "not shown"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def contrasts_at(
-    plans: Sequence[CompressionPlan], contrasts: Mapping[str, Mapping[str, Interval]], names: Mapping[str, str]
+    plans: Sequence[CompressionPlan],
+    contrasts: Mapping[str, Mapping[str, Interval]],
+    names: Mapping[str, str],
+    guessing: Collection[float] = (),
 ) -> dict[str, Interval]:
     """Contrasts of `compression.paired_contrasts` for `marks_table`, by ratio; what was not measured is left out.
 
     Args:
         names: what is compared, in words, by the name of the contrast.
+        guessing: ratios whose model trained from scratch only guesses, which is said.
     """
     return {
-        f"{name_ratio(plan.ratio, plan.reached)}: {words}": contrasts[str(plan.ratio)][name]
+        f"{name_ratio(plan.ratio, plan.reached)}: {words}"
+        f"{GUESSES if name == 'from_scratch' and plan.ratio in guessing else ''}": contrasts[str(plan.ratio)][name]
         for plan in plans
         for name, words in names.items()
         if name in contrasts[str(plan.ratio)]
@@ -850,11 +911,11 @@ def _best_method_and_baseline(truth: GroundTruthResult) -> dict[str, str]:
 
 
 def _best_by_percentile(truths: list[GroundTruthResult]) -> dict[str, str]:
-    """The best method, fusion and baseline by the mean percentile over the seeds."""
+    """The best method, fusion, search and baseline by the mean percentile over the seeds."""
     cells = {}
     for kind, names in SELECTIONS.items():
         percentiles = {
-            name: combine_seeds([truth.summary[name].percentile for truth in truths])
+            name: mean_of_ends([truth.summary[name].percentile for truth in truths])
             for name in names
             if all(name in truth.summary for truth in truths)
         }
@@ -883,24 +944,33 @@ def _passes(name: str, kind: str, truths: Iterable[Grading], depth: int) -> floa
     """Forward passes of a review that a selection needs; a fusion needs those of all methods that were graded."""
     if kind == "baseline":
         return 0
+    if kind == "search":
+        return passes_of_all(depth)
     graded = {each for truth in truths for each in truth.summary if each in METHODS}
     return sum(METHODS[each].passes(depth, len(LABELS)) for each in ([name] if kind == "method" else graded))
 
 
-def _smallest_contrast(results: list[CompressionResult], name: str) -> str:
-    """A contrast at the highest ratio at which all seeds have it, with its mark and the ratio; empty if none has."""
+def _smallest_contrast(results: list[CompressionResult], name: str, seeds: int) -> str:
+    """A contrast at the highest ratio at which all seeds have it, with its mark and the ratio; empty if none has.
+
+    With fewer baselines than five, their number is said; and so is a rival that only guesses.
+    """
     for plan in sorted(results[0].plans if results else [], key=lambda plan: -plan.ratio):
         measured = [result.contrasts.get(str(plan.ratio), {}).get(name) for result in results]
         differences = [difference for difference in measured if difference]
         if len(differences) == len(results):
-            return f"{marked_mean(differences)}, at {name_ratio(plan.ratio, plan.reached)}"
+            baselines = min(result.count_baselines(plan.ratio) for result in results)
+            few = f", {baselines} baseline{'s' * (baselines > 1)}" * (name == "choice_after" and baselines < 5)
+            guess = GUESSES * (name == "from_scratch" and any(plan.ratio in result.guessing for result in results))
+            shown = marked_mean(differences, seeds=seeds)
+            return f"{shown}, at {name_ratio(plan.ratio, plan.reached)}{few}{guess}"
     return ""
 
 
 def _percentiles_at(truths: list[GroundTruthResult], names: Iterable[str], layers: int) -> dict[str, Interval]:
     """The percentile with so many layers kept, for each name that was graded in all of these."""
     return {
-        name: combine_seeds([_percentile_interval(truth, name, layers) for truth in truths])
+        name: mean_of_ends([_percentile_interval(truth, name, layers) for truth in truths])
         for name in names
         if all(name in truth.grades for truth in truths)
     }
@@ -948,13 +1018,36 @@ def _settings(trained: TrainingResult, names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def _best_half_losses(truths: Sequence[Grading]) -> str:
+    """Accuracy lost with the best half on other reviews, over seeds; without an interval where none was saved."""
+    losses = [truth.best_half_loss for truth in truths if truth.best_half_loss]
+    if len(losses) == len(truths):
+        return combine_seeds(losses).points
+    held_out = []
+    for truth in truths:
+        depth = len(truth.shapley)
+        value = truth.sizes[depth // 2].best.held_out
+        if value is None:
+            return ""
+        held_out.append(truth.sizes[depth].best.value - value)
+    return f"{100 * mean(held_out):+.1f}"
+
+
+def _mark_against_chance(summary: MethodSummary) -> str:
+    """The mark of a gain over the mean choice; before version 0.3, of the percentile less one half."""
+    return mark(summary.gain if summary.gain else _less(summary.percentile, 0.5))
+
+
+def _is_above_baselines(summary: Mapping[str, MethodSummary], name: str) -> bool:
+    """Whether a selection is shown to be better than the best baseline; before version 0.3, by separate intervals."""
+    if summary[name].gain:
+        gain = summary[name].gain_over_baseline
+        return gain is not None and gain.low > 0
+    return summary[name].percentile.low > max(summary[each].percentile.high for each in BASELINES)
+
+
 def _less(interval: Interval, amount: float) -> Interval:
     return Interval(value=interval.value - amount, low=interval.low - amount, high=interval.high - amount, n=interval.n)
-
-
-def _apart(one: Interval, other: Interval) -> Interval:
-    """The difference of two intervals of which nothing joint is known: it excludes zero where they are separate."""
-    return Interval(value=one.value - other.value, low=one.low - other.high, high=one.high - other.low, n=one.n)
 
 
 def _unsigned(interval: Interval) -> str:

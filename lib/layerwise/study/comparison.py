@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from layerwise.grading import SEARCH
 from layerwise.importance import Method
 from layerwise.ranking import kendall_taus
-from layerwise.statistics import Interval, Stability, combine_seeds
+from layerwise.statistics import Interval, Stability, combine_seeds, mean_of_ends
 from layerwise.study.records import Runs, group_by_model
 from layerwise.study.schemas import GroundTruthResult, TrainingResult
+from layerwise.subnetworks import passes_of_all
 
 
 def accuracy_row(model: str, seed: int, result: TrainingResult) -> dict:
@@ -69,7 +71,14 @@ def method_rows(
                     "model": model,
                     "seed": seed,
                     "method": name,
-                    "passes": method.passes(len(truth.shapley), classes) if method else None,
+                    "passes": passes_of_all(len(truth.shapley))
+                    if name == SEARCH
+                    else method.passes(len(truth.shapley), classes)
+                    if method
+                    else None,
+                    "gain": summary.gain.value if summary.gain else None,
+                    "gain low": summary.gain.low if summary.gain else None,
+                    "gain high": summary.gain.high if summary.gain else None,
                     "percentile": summary.percentile.value,
                     "percentile low": summary.percentile.low,
                     "percentile high": summary.percentile.high,
@@ -84,14 +93,14 @@ def method_rows(
 
 
 def mean_percentiles(studies: dict[str, Runs]) -> dict[str, dict[str, Interval]]:
-    """Mean percentile of each method for each study and model; seeds are combined by `combine_seeds`.
+    """Mean percentile of each method for each study and model; seeds are combined by `mean_of_ends`.
 
     Methods that not all seeds of a model have are left out.
     """
     groups = {model: [*seeds.values()] for model, seeds in group_by_model(studies, "ground_truth").items()}
     return {
         model: {
-            name: combine_seeds([truth.summary[name].percentile for truth in truths])
+            name: mean_of_ends([truth.summary[name].percentile for truth in truths])
             for name in truths[0].summary
             if all(name in truth.summary for truth in truths)
         }

@@ -18,7 +18,16 @@ from layerwise.evaluation import evaluate
 from layerwise.statistics import Interval
 from layerwise.study.config import Parameters
 from layerwise.study.models import classifier, training
-from layerwise.study.schemas import FROM_SCRATCH, LINEAR, Candidate, CompressionMetrics, CompressionResult
+from layerwise.study.schemas import (
+    COMPRESSION_BASELINES,
+    FROM_SCRATCH,
+    LINEAR,
+    MAJORITY,
+    TRUNCATED,
+    Candidate,
+    CompressionMetrics,
+    CompressionResult,
+)
 from layerwise.subnetworks import SubnetworkTable
 from layerwise.vocabulary import trim_vocabulary
 
@@ -77,16 +86,29 @@ def select_candidates(
         InputError: one of those to be healed is not among them.
     """
     by_method = grading.select_by_each_method({method: each[None] for method, each in scores.items()})
-    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(table.layers), (RANDOM_SELECTIONS, 1)), axis=1)
     best = [subnetworks.best_row(table, size) for size in range(table.layers + 1)]
     masks = {name: each[0] for name, each in by_method.items()} | {
         "greedy": table.masks[subnetworks.greedy_path(table)],
         "best_subset": table.masks[best],
-        **{f"random_{i}": each for i, each in enumerate(subnetworks.nested_masks(orders), start=1)},
+        **{f"random_{i}": each for i, each in enumerate(draw_selections(table.layers, seed), start=1)},
     }
     if unknown := [name for name in heal if name not in masks]:
         raise InputError(f"there is no selection {unknown[0]!r} to heal; choose among {', '.join(masks)}")
     return masks
+
+
+def draw_selections(layers: int, seed: int) -> np.ndarray:
+    """Random layers: `RANDOM_SELECTIONS` selections (L + 1, L) for 0 to L layers kept.
+
+    Those of one size are all different, or all that there are, and then the first come again.
+    """
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(layers), (20 * RANDOM_SELECTIONS, 1)), axis=1)
+    drawn = subnetworks.nested_masks(orders)
+    for size in range(layers + 1):
+        _, first = np.unique(drawn[:, size], axis=0, return_index=True)
+        different = drawn[np.sort(first), size]
+        drawn[:RANDOM_SELECTIONS, size] = np.resize(different[:RANDOM_SELECTIONS], (RANDOM_SELECTIONS, layers))
+    return drawn[:RANDOM_SELECTIONS]
 
 
 def evaluate_unhealed(
@@ -140,24 +162,81 @@ def heal_candidates(
 
 def train_shallow_models(
     plans: Sequence[CompressionPlan], variants: dict[bool, ModelVariant], parameters: Parameters
+) -> tuple[dict[Key, np.ndarray], dict[str, int]]:
+    """The predictions of models that are trained from scratch, at the compute of healing one of the same size.
+
+    For each plan a model of as many layers is trained, and one of a single layer. The rival of a healed model is the
+    one of these that has at most as many parameters, and is the most accurate on the validation split.
+
+    Returns:
+        (N,) bool, whether they are correct, by ratio, name and False; the layers of the rival by ratio.
+    """
+    trained = []
+    for trimmed, layers in sorted({(plan.trimmed, layers) for plan in plans for layers in (1, plan.layers)}):
+        variant = variants[trimmed]
+        set_seed(parameters.seed)
+        model = type(variant.model)(LayerwiseAdapter(variant.model).keep(range(layers)).config)
+        recipe = parameters.scratch_recipe(_epochs_at_equal_compute(model, variant, parameters))
+        train, validation = variant.tokens["train"], variant.tokens["validation"]
+        model = training.train_from_scratch(model, variant.task, train, validation, recipe)
+        batches = classifier.make_batches(variant.tokenizer, validation, parameters.evaluation_batch_size)
+        accuracy = variant.task.evaluate(model, batches).mean()
+        correct = variant.task.evaluate(model, variant.test)
+        trained.append(_ShallowModel(trimmed, layers, model.num_parameters(), accuracy, correct))
+    trained.sort(key=lambda each: each.parameters)
+    rivals = {}
+    for plan in plans:
+        limit = next(each.parameters for each in trained if (each.trimmed, each.layers) == (plan.trimmed, plan.layers))
+        rivals[plan.ratio] = max(
+            (each for each in trained if each.parameters <= limit), key=lambda each: each.validation_accuracy
+        )
+    return (
+        {(ratio, FROM_SCRATCH, False): rival.correct for ratio, rival in rivals.items()},
+        {str(ratio): rival.layers for ratio, rival in rivals.items()},
+    )
+
+
+class _ShallowModel(NamedTuple):
+    trimmed: bool
+    layers: int
+    parameters: int
+    validation_accuracy: float
+    correct: np.ndarray
+
+
+def fine_tune_truncated_models(
+    plans: Sequence[CompressionPlan],
+    variants: dict[bool, ModelVariant],
+    pretrained: PreTrainedModel,
+    parameters: Parameters,
 ) -> dict[Key, np.ndarray]:
-    """The predictions of models of the same size that are trained from scratch, at the compute of healing.
+    """The predictions of the first layers of the pretrained model, fine-tuned on labels at the compute of healing.
+
+    Args:
+        pretrained: the model as it was before it was trained on these reviews.
 
     Returns:
         (N,) bool, whether they are correct, by ratio, name and False.
+
+    Source: Sajjad, Dalvi, Durrani & Nakov (2023).
     """
     values: dict[Key, np.ndarray] = {}
-    reviews = {trimmed: typical_batch(variants[trimmed].tokens["train"]["input_ids"], 1) for trimmed in variants}
+    whole = variants[False]
     for plan in plans:
-        variant, review = variants[plan.trimmed], reviews[plan.trimmed]
+        variant, model = variants[plan.trimmed], pretrained
+        if plan.trimmed:
+            model, _ = trim_vocabulary(pretrained, whole.tokenizer, whole.tokens["train"]["input_ids"])
+        model = LayerwiseAdapter(model).keep(range(plan.layers))
+        recipe = parameters.recipe(epochs=_epochs_at_equal_compute(model, variant, parameters))
         train, validation = variant.tokens["train"], variant.tokens["validation"]
-        set_seed(parameters.seed)
-        model = type(variant.model)(LayerwiseAdapter(variant.model).keep(range(plan.layers)).config)
-        macs, macs_of_whole = count_macs(model, review), count_macs(variant.model, review)
-        recipe = parameters.scratch_recipe(equal_epochs(parameters.heal_epochs, macs, macs_of_whole))
         model = training.train_from_scratch(model, variant.task, train, validation, recipe)
-        values[plan.ratio, FROM_SCRATCH, False] = variant.task.evaluate(model, variant.test)
+        values[plan.ratio, TRUNCATED, False] = variant.task.evaluate(model, variant.test)
     return values
+
+
+def _epochs_at_equal_compute(model: PreTrainedModel, variant: ModelVariant, parameters: Parameters) -> int:
+    review = typical_batch(variant.tokens["train"]["input_ids"], 1)
+    return equal_epochs(parameters.heal_epochs, count_macs(model, review), count_macs(variant.model, review))
 
 
 def equal_epochs(heal_epochs: int, student: int, teacher: int) -> int:
@@ -172,21 +251,24 @@ def equal_epochs(heal_epochs: int, student: int, teacher: int) -> int:
     return round(heal_epochs * (3 * student + teacher) / (3 * student))
 
 
-def compare_with_whole(correct: np.ndarray, whole: np.ndarray, counts: np.ndarray) -> CompressionMetrics:
+def compare_with_whole(
+    correct: np.ndarray, whole: np.ndarray, counts: np.ndarray, seeds: np.ndarray | None = None
+) -> CompressionMetrics:
     """Compare a smaller model with the whole one.
 
     Args:
-        correct, whole: (N,), whether their predictions of the same examples are correct; or the share of seeds with
-            correct ones.
+        correct, whole: (N,), whether their predictions of the same examples are correct, or another metric; (S, N) of S
+            seeds.
         counts: (R, N), of `bootstrap_counts`.
+        seeds: (R, S), of `bootstrap_seeds`, where there are several.
     """
-    mean, full = (statistics.bootstrap_means(each.astype(float), counts) for each in (correct, whole))
-    n = len(whole)
+    mean, full = (statistics.bootstrap_means(each.astype(float), counts, seeds) for each in (correct, whole))
+    n = counts.shape[1]
     return CompressionMetrics(
-        accuracy=statistics.accuracy_interval(correct) if correct.dtype == bool else statistics.estimate(mean, n),
+        accuracy=statistics.estimate(mean, n),
         retention=statistics.estimate(mean / full, n),
         difference=statistics.estimate(mean - full, n),
-        p_value=statistics.noninferiority_p_value(correct, whole),
+        p_value=statistics.noninferiority_p_value(correct, whole) if whole.dtype == bool else None,
     )
 
 
@@ -205,32 +287,47 @@ def evaluate_candidates(
         whole, counts: as for `compare_with_whole`.
     """
     sizes = {plan.ratio: plan.layers for plan in plans}
+    metrics = {key: compare_with_whole(correct, whole, counts) for key, correct in values.items()}
+    adjusted = adjust_for_all(metrics)
     return [
         Candidate(
             name=name,
             ratio=ratio,
             layers=np.flatnonzero(masks[name][sizes[ratio]]).tolist() if name in masks and ratio else None,
             healed=healed,
-            **dict(compare_with_whole(each, whole, counts)),
+            adjusted_p=adjusted.get((ratio, name, healed)),
+            **vars(each),
         )
-        for (ratio, name, healed), each in values.items()
+        for (ratio, name, healed), each in metrics.items()
     ]
+
+
+def adjust_for_all(metrics: Mapping[Key, CompressionMetrics]) -> dict[Key, float]:
+    """P-values of the tests that a run reports, those of its healed models and baselines, adjusted for all of them."""
+    tested = {
+        key: each.p_value
+        for key, each in metrics.items()
+        if each.p_value is not None and (key[2] or key[1] in COMPRESSION_BASELINES)
+    }
+    return dict(zip(tested, statistics.adjust_p_values(list(tested.values())), strict=True))
 
 
 def compare_over_seeds(
     runs: Sequence[tuple[CompressionResult, dict[str, np.ndarray]]], samples: int, seed: int
 ) -> tuple[list[dict], dict[str, dict[str, Interval]]]:
-    """Every smaller model over all seeds: a review counts with the share of seeds whose prediction is correct.
+    """Compare smaller models with the whole one over several seeds, which are drawn anew as well as the reviews.
 
     Args:
-        runs: for each seed the result of the stage compression and its arrays: `whole` (N,), `values` (candidates, N).
+        runs: for each seed its result, and its arrays `whole` (N,), `values` (candidates, N) and `clusters` (N,).
+        samples: of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        A row for each model: retention with an interval over the reviews, the lowest and highest of the seeds, and the
-        p-value of the non-inferiority test; and the `paired_contrasts`.
+        A row for each model: retention with its interval, the lowest and highest of the seeds, and the p-value of the
+        non-inferiority test, adjusted for all; and the `paired_contrasts`.
     """
-    first = runs[0][0]
-    whole = np.stack([arrays["whole"] for _, arrays in runs]).astype(float)
+    first, arrays_of_first = runs[0]
+    whole = np.stack([arrays["whole"] for _, arrays in runs])
     of_seeds = [
         {(c.ratio, c.name, c.healed): each for c, each in zip(result.candidates, arrays["values"], strict=True)}
         for result, arrays in runs
@@ -239,11 +336,13 @@ def compare_over_seeds(
         key: np.stack([each[key] for each in of_seeds]) for key in of_seeds[0] if all(key in each for each in of_seeds)
     }
     plans: dict[float | None, CompressionPlan] = {plan.ratio: plan for plan in first.plans}
-    counts = statistics.bootstrap_counts(whole.shape[1], samples, seed)
+    counts = statistics.bootstrap_counts(whole.shape[1], samples, seed, "test", arrays_of_first["clusters"])
+    seeds = statistics.bootstrap_seeds(len(runs), samples, seed)
+    metrics = {key: compare_with_whole(each, whole, counts, seeds) for key, each in values.items()}
+    adjusted = adjust_for_all(metrics)
     rows = []
     for (ratio, name, healed), each in values.items():
-        metrics = compare_with_whole(each.mean(0), whole.mean(0), counts)
-        by_seed = each.mean(1) / whole.mean(1)
+        found, by_seed = metrics[ratio, name, healed], each.mean(1) / whole.mean(1)
         rows.append(
             {
                 "seeds": len(runs),
@@ -252,47 +351,79 @@ def compare_over_seeds(
                 "layers": plans[ratio].layers if ratio in plans else None,
                 "name": name,
                 "healed": healed,
-                "accuracy": metrics.accuracy.value,
-                "kept": metrics.retention.value,
-                "low": metrics.retention.low,
-                "high": metrics.retention.high,
+                "accuracy": found.accuracy.value,
+                "kept": found.retention.value,
+                "low": found.retention.low,
+                "high": found.retention.high,
                 "lowest": by_seed.min(),
                 "highest": by_seed.max(),
-                "p": metrics.p_value,
+                "p": adjusted.get((ratio, name, healed)),
             }
         )
-    names = list(dict.fromkeys(candidate.name for candidate in first.candidates if candidate.healed))
-    return rows, paired_contrasts({key: each.mean(0) for key, each in values.items()}, first.plans, names, counts)
+    compared = [(result.candidates, each) for (result, _), each in zip(runs, of_seeds, strict=True)]
+    return rows, paired_contrasts(compared, first.plans, counts, seed)
 
 
 def paired_contrasts(
-    values: Mapping[Key, np.ndarray], plans: Sequence[CompressionPlan], names: Sequence[str], counts: np.ndarray
+    runs: Sequence[tuple[Sequence[Candidate], Mapping[Key, np.ndarray]]],
+    plans: Sequence[CompressionPlan],
+    counts: np.ndarray,
+    seed: int,
 ) -> dict[str, dict[str, Interval]]:
     """Paired differences at each ratio: the effects of the selection of layers and of healing.
 
+    Of several seeds, they are drawn anew as well as the reviews. Of one seed, so are the baselines, whose luck would
+    otherwise be in no interval. Baselines that keep the same layers count once.
+
     Args:
-        values: (N,) of each model, by its key: the metric of its predictions, or their mean over seeds.
-        names: of the healed selections. The first is compared with the baselines among them.
+        runs: for each seed its candidates, of which the first healed selection is compared with the healed baselines;
+            and the metric of their predictions (N,), by their key.
         counts: (R, N), of `bootstrap_counts`.
+        seed: of the draws of seeds or baselines.
 
     Returns:
         By ratio and name: `choice_before` and `choice_after` healing, the first selection less the mean of the
         baselines, where there is a choice to make; `healing`, after less before; `from_scratch`, healed less trained
-        from scratch; `linear`, healed less the linear classifier.
+        from scratch; `truncated`, healed less the first layers of the pretrained model; `linear`, healed less the
+        linear classifier; `majority`, trained from scratch less the most frequent label.
     """
-    choice, baselines = names[0], [name for name in names if grading.is_baseline(name)]
+    healed = list(dict.fromkeys(candidate.name for candidate in runs[0][0] if candidate.healed))
+    baselines = [name for name in healed if grading.is_baseline(name)]
     contrasts = {}
     for plan in plans:
-        ratio = plan.ratio
-        before, after = (values[ratio, choice, healed] for healed in (False, True))
-        pairs = {"healing": (after, before)}
-        others: dict[str, Key] = {"from_scratch": (ratio, FROM_SCRATCH, False), "linear": (None, LINEAR, False)}
-        pairs |= {name: (after, values[key]) for name, key in others.items() if key in values}
-        if baselines and choice not in baselines and plan.layers < plan.depth:
-            for name, own, healed in (("choice_before", before, False), ("choice_after", after, True)):
-                pairs[name] = (own, np.mean([values[ratio, other, healed] for other in baselines], axis=0))
-        contrasts[str(ratio)] = {
-            name: statistics.estimate(statistics.bootstrap_means(own.astype(float) - other, counts), counts.shape[1])
+        after, before = ((plan.ratio, healed[0], moment) for moment in (True, False))
+        scratch, linear = (plan.ratio, FROM_SCRATCH, False), (None, LINEAR, False)
+        pairs: dict[str, tuple[Key, Key]] = {
+            "healing": (after, before),
+            "from_scratch": (after, scratch),
+            "truncated": (after, (plan.ratio, TRUNCATED, False)),
+            "linear": (after, linear),
+            "majority": (scratch, (None, MAJORITY, False)),
+        }
+        differences = {
+            name: np.stack([values[own].astype(float) - values[other] for _, values in runs])
             for name, (own, other) in pairs.items()
+            if all({own, other} <= values.keys() for _, values in runs)
+        }
+        if baselines and healed[0] not in baselines and plan.layers < plan.depth:
+            for name, own in (("choice_before", before), ("choice_after", after)):
+                luck = [_less_baselines(own, baselines, *run) for run in runs]
+                differences[name] = luck[0] if len(runs) == 1 else np.stack([each.mean(0) for each in luck])
+        contrasts[str(plan.ratio)] = {
+            name: statistics.estimate(
+                statistics.bootstrap_means(each, counts, statistics.bootstrap_seeds(len(each), len(counts) - 1, seed)),
+                counts.shape[1],
+            )
+            for name, each in differences.items()
         }
     return contrasts
+
+
+def _less_baselines(
+    own: Key, baselines: Sequence[str], candidates: Sequence[Candidate], values: Mapping[Key, np.ndarray]
+) -> np.ndarray:
+    """The metric of a selection less that of the baselines, once for those that keep the same layers: (D, N)."""
+    ratio, _, healed = own
+    layers = {c.name: c.layers for c in candidates if c.ratio == ratio and c.name in baselines}
+    different = {tuple(layers[name] or name): values[ratio, name, healed] for name in reversed(baselines)}
+    return values[own].astype(float) - np.stack([*different.values()])

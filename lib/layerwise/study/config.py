@@ -137,7 +137,7 @@ class Parameters(BaseModel):
         [1.35, 1.8, 2.5, 4.0], min_length=1, description="of compression: parameters of the whole model to those kept"
     )
     heal: list[str] = Field(
-        ["best_subset", "borda", "first", "random_1"],
+        ["best_subset", "borda", "random_1", "random_2", "random_3", "random_4", "random_5"],
         min_length=1,
         description="by whom the layers of healed models are selected; the models of the first are exported",
     )

@@ -12,6 +12,7 @@ from layerwise.importance import METHODS
 from layerwise.statistics import Interval, combine_seeds
 from layerwise.study import records
 from layerwise.study.schemas import Candidate, GroundTruthResult, LanguageModelResult, RecommenderResult
+from layerwise.subnetworks import passes_of_all
 
 
 def models() -> list[str]:
@@ -71,7 +72,10 @@ def always_above_chance() -> set[str]:
 
 
 def gains_of_best_method(model: str) -> list[Interval]:
-    """Accuracy of the best method's layers less that of the mean choice, over all sizes, for each run."""
+    """Accuracy of the best method's layers less that of the mean choice, over all sizes, for each run.
+
+    In runs that were recorded before version 0.3, the best is selected on the reviews that grade it.
+    """
     return [truth.summary["random"].behind_best for truth in graded(model)]
 
 
@@ -81,8 +85,8 @@ def passes(method: str, layers: int) -> float:
 
 
 def passes_of_all_subnetworks(layers: int) -> float:
-    """Forward passes of a review that evaluating every sub-network takes: each of its prefixes runs once."""
-    return (2**layers - 1) / layers
+    """Forward passes of a review that evaluating every sub-network takes."""
+    return passes_of_all(layers)
 
 
 def kept(model: str, layers: int, healed: bool = True, selected_by: str = "best_subset") -> list[Interval]:
@@ -182,7 +186,7 @@ def highest(values: Sequence[Interval | float]) -> float:
 
 
 def mean(values: Sequence[Interval]) -> Interval:
-    """The mean over the runs, from the lowest end of their intervals to the highest."""
+    """The mean over the runs, with its interval over runs and reviews."""
     return combine_seeds(list(values))
 
 

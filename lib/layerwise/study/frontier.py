@@ -161,13 +161,12 @@ def describe_budgets(
     """
     n, names = values.shape[-1], {name: place for place, each in enumerate(choices) for name in each.names}
     random = [place for place, choice in enumerate(choices) if choice.random]
-    of_table, of_seeds = np.random.SeedSequence(seed).generate_state(2).tolist()  # apart from those of the counts
-    again = statistics.bootstrap_counts(before.shape[1], len(counts) - 1, of_table)
+    again = statistics.bootstrap_counts(before.shape[1], len(counts) - 1, seed, "selection")
     unhealed = statistics.bootstrap_means(before.T, again)
     budgets = []
     for epochs in range(values.shape[2]):
         means = statistics.bootstrap_means(values[:, :, epochs].mean(1).T, counts)  # (R, choices)
-        between, within = compare_variances(values[:, :, epochs], counts, of_seeds)
+        between, within = compare_variances(values[:, :, epochs], counts, seed)
         (tau,) = kendall_taus({"before": unhealed, "after": means}).values()
         best = int(validation[:, epochs].argmax())
         own = {name: means[:, place] for name, place in names.items()}

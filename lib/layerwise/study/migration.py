@@ -23,7 +23,7 @@ _PARAMETERS = {
 _KEYS = {
     "warm_up": "pretraining",
     "half_by_chance": "random_half_loss",
-    "half_at_best": "best_half_loss",
+    "half_at_best": "in_sample_half_loss",  # of the best half on the reviews that selected it: nothing reads it
     "behind": "behind_best",
     "way": "method",
     "judged": "evaluated",

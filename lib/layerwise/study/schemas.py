@@ -6,15 +6,17 @@ from pydantic import BaseModel
 from pydantic.dataclasses import dataclass
 
 from layerwise.budget import CompressionPlan, ModelSize
-from layerwise.grading import Grading
+from layerwise.grading import Grading, is_baseline
 from layerwise.statistics import MARGIN, Interval, Stability
 from layerwise.study.artifacts import Provenance
 from layerwise.study.data.quality import InteractionReport, QualityReport, UnlabelledReport
 
 # Names of the compression baselines, which use no layers of the whole model or all of them.
-FROM_SCRATCH, LINEAR, TRIMMED = COMPRESSION_BASELINES = (
+FROM_SCRATCH, TRUNCATED, LINEAR, MAJORITY, TRIMMED = COMPRESSION_BASELINES = (
     "trained_from_scratch",
+    "truncated_pretrained",
     "linear_classifier",
+    "majority_answer",
     "vocabulary_trimmed",
 )
 
@@ -208,25 +210,27 @@ class CompressionMetrics(BaseModel):
     """A smaller model compared with the whole one on the same test reviews.
 
     `retention` is the ratio of their accuracies, `difference` its accuracy less that of the whole model, and `p_value`
-    that of the non-inferiority test.
+    that of the non-inferiority test, for predictions that are correct or not.
     """
 
     accuracy: Interval
     retention: Interval
     difference: Interval
-    p_value: float
+    p_value: float | None
 
 
 class Candidate(CompressionMetrics):
     """A smaller model: by whom its layers were selected, and whether it was healed.
 
-    The linear classifier has no ratio, and a model trained from scratch has no layers of the whole model.
+    The linear classifier has no ratio, and a model trained from scratch has no layers of the whole model. `adjusted_p`
+    is the p-value for all healed models and baselines of the run together (Holm, 1979); None for the others.
     """
 
     name: str
     ratio: float | None
     layers: list[int] | None
     healed: bool
+    adjusted_p: float | None = None  # not saved before version 0.3
 
 
 class ExportedModel(BaseModel):
@@ -261,7 +265,8 @@ class Latency(BaseModel):
 class CompressionResult(BaseModel):
     """Result of the stage compression; the models of `choice` are exported. All but `timings` is reproducible.
 
-    `trimmed_vocabulary` is the number of tokens of the trimmed vocabulary.
+    `trimmed_vocabulary` is the number of tokens of the trimmed vocabulary, `rivals` the number of layers of the best
+    model trained from scratch at each ratio.
     """
 
     stage: Literal["compression"] = "compression"
@@ -270,6 +275,7 @@ class CompressionResult(BaseModel):
     plans: list[CompressionPlan]
     trimmed_vocabulary: int | None = None  # not saved before version 0.2
     candidates: list[Candidate]
+    rivals: dict[str, int] = {}  # before version 0.3 as many as the smaller model has
     contrasts: dict[str, dict[str, Interval]]
     exported: list[ExportedModel]
     timings: list[Latency]
@@ -282,9 +288,23 @@ class CompressionResult(BaseModel):
         return next((found[ratio] for ratio in ratios if ratio in found), None)
 
     @property
-    def at_chance(self) -> list[Candidate]:
-        """Models trained from scratch whose accuracy is not shown to be above chance."""
-        return [each for each in self.candidates if each.name == FROM_SCRATCH and each.accuracy.low <= 0.5]
+    def guessing(self) -> list[float]:
+        """The ratios whose model trained from scratch is not shown to beat the majority answer.
+
+        Before version 0.3 reviews were balanced, and there was no majority to be compared with.
+        """
+        ratios = []
+        for each in self.candidates:
+            if each.name == FROM_SCRATCH and each.ratio:
+                gain = self.contrasts[str(each.ratio)].get("majority")
+                if (gain.low if gain else each.accuracy.low - 0.5) <= 0:
+                    ratios.append(each.ratio)
+        return ratios
+
+    def count_baselines(self, ratio: float) -> int:
+        """With how many different healed baselines the choice at a ratio is compared."""
+        healed = [each for each in self.candidates if each.ratio == ratio and each.healed and is_baseline(each.name)]
+        return len({tuple(each.layers or each.name) for each in healed})
 
 
 class FrontierChoice(BaseModel):

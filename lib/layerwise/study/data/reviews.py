@@ -69,6 +69,16 @@ def load_reviews(parameters: Parameters, split: str) -> Dataset:
     return rows.select(np.argsort([len(text) for text in rows["text"]], kind="stable"))
 
 
+def number_products(reviews: Dataset) -> np.ndarray:
+    """Numbers (N,) of the products of reviews, the clusters of `bootstrap_counts`.
+
+    Of the embedded sentences it is the review that each is from. A review without a product has a number of its own.
+    """
+    units = [f"product {product}" if product is not None else i for i, product in enumerate(reviews["product"])]
+    numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    return np.array([numbers[unit] for unit in units])
+
+
 def prepare_unlabelled(parameters: Parameters) -> tuple[Dataset, UnlabelledReport]:
     """Clean the texts of the file `pretraining_texts` in the same way as the reviews.
 
