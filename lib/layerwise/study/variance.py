@@ -42,11 +42,13 @@ def compare_variances(values: np.ndarray, counts: np.ndarray, seed: int) -> tupl
     Returns:
         (R,) of the choices, and (R,) of the seeds; the first entry is the estimate.
     """
-    choices, seeds, examples = values.shape
-    accuracies = np.moveaxis(np.tensordot(values, counts, axes=(2, 1)), -1, 0) / examples  # (R, C, S)
+    choices, seeds, _ = values.shape
+    drawn_examples = counts.sum(1)
+    accuracies = np.moveaxis(np.tensordot(values, counts, axes=(2, 1)) / drawn_examples, -1, 0)  # (R, C, S)
     single = two_way_components(np.moveaxis(values, -1, 0))  # (3, N), of each review with itself
     squares = counts.astype(float) ** 2
-    paired = (examples**2 * two_way_components(accuracies) - single @ squares.T) / (examples**2 - squares.sum(1))
+    pairs = drawn_examples.astype(float) ** 2
+    paired = (pairs * two_way_components(accuracies) - single @ squares.T) / (pairs - squares.sum(1))
     between, within, interaction = paired
     rng, degrees, more = np.random.default_rng(seed), choices - 1, choices * (seeds - 1)
     error = np.maximum(interaction, 0) / seeds  # of the mean of a choice
