@@ -102,6 +102,11 @@ def command(*words: str) -> list[str]:
     return [sys.executable, WARM, "-m", "snakemake", "--cores=all", "--nolock", "--rerun-incomplete", *words]
 
 
+def execute(notebook: str, *words: str) -> list[str]:
+    """A whole notebook by plain papermill, but for its warm start."""
+    return [sys.executable, WARM, "-m", "papermill", notebook, *words, "--kernel=warm", "--no-progress-bar"]
+
+
 def settings(*params: str) -> list[str]:
     return ["--config", "profile=smoke", f"params={' '.join(params)}"]
 

@@ -1,6 +1,7 @@
 """Notebooks that start warm: in processes forked from one that has imported their libraries."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from conftest import ENVIRONMENT, ROOT, WARM
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The address of a server that has imported its libraries."""
+    """The address of the server of all tests, or of one of its own where a single test file is run."""
+    if given := os.environ.get("LAYERWISE_WARM"):
+        yield Path(given)
+        return
     address = tmp_path_factory.mktemp("server") / "socket"
     process = subprocess.Popen(
         [sys.executable, WARM, "serve"], stdin=subprocess.PIPE, env=ENVIRONMENT | {"LAYERWISE_WARM": str(address)}

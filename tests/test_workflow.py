@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ENVIRONMENT, ROOT, command, copy_project, make_reviews, run, settings
+from conftest import ENVIRONMENT, ROOT, command, copy_project, execute, make_reviews, run, settings
 from test_expert import KEY, Server, completion, reply
 from transformers import AutoModelForSequenceClassification
 
@@ -157,7 +157,10 @@ def test_the_executed_notebooks_give_the_same_outputs_and_results_when_run_again
     sanitizer = str(ROOT / "tests" / "nbval.cfg")
     # a cell needs the ones before it
     options = ["--numprocesses=0", "-p", "no:cacheprovider", "--nbval-kernel-name=warm"]
-    done = run(again, "pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *options, *map(str, notebooks))
+    provenance = json.loads((project / notebooks[0].with_suffix(".json")).read_text())["provenance"]
+    threads = f"OMP_NUM_THREADS={provenance['threads']}"  # how many there are changes the last digits
+    words = ["pytest", "--nbval", "--nbval-sanitize-with", sanitizer, *options, *map(str, notebooks)]
+    done = run(again, "env", threads, *words)
     assert done.returncode == 0, done.stdout[-3000:]
     for file in (file for file in RESULTS if file.with_suffix(".ipynb") in notebooks):
         assert (again / file).stat().st_mtime_ns > (project / file).stat().st_mtime_ns
@@ -234,20 +237,12 @@ def test_an_expert_that_fails_changes_nothing_else_and_one_that_answers_is_grade
     server = Server((401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}))
     address = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1"}
 
-    def execute(stage: str, *words: str) -> tuple[dict, str]:
+    def run_stage(stage: str, *words: str) -> tuple[dict, str]:
         notebook = str(RUN / f"{stage}.ipynb")
         done = subprocess.run(
-            [
-                "papermill",
-                f"notebooks/{stage}.ipynb",
-                notebook,
-                "-p",
-                "profile",
-                "smoke",
-                "-y",
-                "ratios: [1.35, 2.5]",
-                *words,
-            ],
+            execute(
+                f"notebooks/{stage}.ipynb", notebook, "-p", "profile", "smoke", "-y", "ratios: [1.35, 2.5]", *words
+            ),
             cwd=again,
             env=ENVIRONMENT | address,
             capture_output=True,
@@ -256,17 +251,17 @@ def test_an_expert_that_fails_changes_nothing_else_and_one_that_answers_is_grade
         assert done.returncode == 0, done.stderr
         return json.loads((again / RUN / f"{stage}.json").read_text()), (again / notebook).read_text()
 
-    result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
+    result, page = run_stage("fusion", "-p", "expert_model", "gpt-4o")
     said = "The expert gave no opinion: the server refused the key (401)"
     assert result["expert"] is None and result["no_opinion"].startswith(said) and said in page
     assert result["scores"] == alone["scores"] and result["kept"] == alone["kept"]
 
     server.script[:] = [(200, completion(reply([2, 1, 4, 3]))), (200, completion(reply([1, 2, 3, 4])))]
-    result, page = execute("fusion", "-p", "expert_model", "gpt-4o")
+    result, page = run_stage("fusion", "-p", "expert_model", "gpt-4o")
     assert result["expert"]["ranks"] == [[2, 1, 4, 3], [1, 2, 3, 4], [1, 2, 3, 4]]
     assert "Kendall's tau between two" in page
     assert result["scores"].keys() == {*FUSION_RULES, *(f"{rule}_with_expert" for rule in FUSION_RULES)}
-    truth, page = execute("ground_truth")
+    truth, page = run_stage("ground_truth")
     assert truth["grades"]["expert"]["1"]["layers"] == [0] and ">expert<" in page
 
     texts = pd.read_parquet(project / "runs/smoke/reviews/analysis.parquet")["text"]
@@ -452,7 +447,7 @@ def test_a_runs_folder_that_cannot_be_written_is_named(project):
 
 def test_a_notebook_alone_refuses_a_misspelt_parameter_and_a_stage_that_was_not_run(project):
     def last_line(notebook, *parameters):
-        done = run(project, "papermill", f"notebooks/{notebook}.ipynb", "out.ipynb", *parameters)
+        done = run(project, *execute(f"notebooks/{notebook}.ipynb", "out.ipynb", *parameters))
         assert done.returncode != 0
         return done.stderr.strip().splitlines()[-1]
 
@@ -471,7 +466,7 @@ def test_a_model_deeper_than_the_table_allows_is_sampled_and_the_page_says_so(pr
             deeper = {name: np.tile(each, 2) if each.ndim == 2 else each for name, each in scores.items()}
         np.savez(again / RUN / f"{stage}.npz", **deeper)
     words = ("-p", "profile", "smoke", "-p", "exhaustive_layers", "7", "-p", "permutations", "1")
-    done = run(again, "papermill", "notebooks/ground_truth.ipynb", "5.ipynb", *words)
+    done = run(again, *execute("notebooks/ground_truth.ipynb", "5.ipynb", *words))
     assert done.returncode == 0, done.stderr
     truth = json.loads((again / RUN / "ground_truth.json").read_text())
     assert not truth["complete"] and truth["interactions"] is None and truth["subsets"] < 256
