@@ -21,7 +21,7 @@ SHELL := /bin/bash
 
 # A killed run leaves Snakemake's lock and unfinished files behind: it goes on without the one and makes the others anew.
 book: .venv/installed
-	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all --max-jobs-per-timespan 100/60s \
+	@snakemake book --cores $(CORES) --nolock --rerun-incomplete --quiet all --max-jobs-per-timespan 100/3s \
 	    --config profile='$(PROFILE)' params='$(PARAMS)'
 	@echo "open _build/html/index.html"
 
