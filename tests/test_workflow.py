@@ -355,7 +355,7 @@ def test_a_killed_run_resumes_to_the_same_results(project, tmp_path):
     second = again / RUN / "core_importance.log"
     while not second.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
-    time.sleep(3)  # into the second stage
+    time.sleep(0.5)  # into the second stage
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert (again / RESULTS[0]).is_file() and not (again / RESULTS[1]).is_file()
