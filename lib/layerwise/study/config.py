@@ -69,6 +69,7 @@ class Parameters(BaseModel):
     studies: list[str] = Field(
         [
             "electronics",
+            "electronics_compressed",
             "electronics_cpu",
             "more_words",
             "all_reviews",
