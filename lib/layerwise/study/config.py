@@ -69,8 +69,8 @@ class Parameters(BaseModel):
     studies: list[str] = Field(
         [
             "electronics",
-            "electronics_compressed",
             "electronics_cpu",
+            "electronics_compressed",
             "more_words",
             "all_reviews",
             "fewer_reviews",

@@ -38,7 +38,7 @@ KINDS: dict[str, type] = {
 }
 # The reference run, on a GPU and on a CPU; `electronics_compressed` repeats two runs of `electronics` and compresses
 # them. The other studies trained a model with other settings, and stopped there.
-REFERENCE_STUDIES = ["electronics", "electronics_compressed", "electronics_cpu"]
+REFERENCE_STUDIES = ["electronics", "electronics_cpu", "electronics_compressed"]
 Runs = dict[tuple[str, int], dict[str, Any]]  # results of each stage by its name, for each model and seed
 
 
