@@ -82,6 +82,14 @@ def test_the_compressed_accuracy_compared_with_a_claim_is_that_of_the_recorded_c
         assert checked.seeds == len(accuracies) > 1
 
 
+def test_a_study_that_repeats_a_training_adds_its_compressed_accuracy_to_the_claims_and_no_row_of_settings():
+    studies = records.leave_out_repeats(records.load_studies(["electronics", "electronics_compressed"]))
+    checked = claims.check_claims("electronics_compressed", studies["electronics_compressed"])
+    assert [each.claim for each in checked] == ["accuracy at 2.5x, unhealed", "accuracy at 2.5x, healed"]
+    assert {each.seeds for each in checked} == {2}
+    assert tables.settings_table(studies).empty
+
+
 def test_a_ratio_that_was_not_reached_is_compared_with_no_claim_about_it():
     key = ("scratch", 0)
     stages = records.load_studies()["electronics_cpu"][key]
@@ -132,6 +140,7 @@ def test_the_table_of_provenance_names_commit_device_and_time_of_every_study():
     columns = ["seeds", "scored (seeds on reviews)", "graded (seeds on reviews)", "compressed (seeds)"]
     stages = rows.set_index(["study", "model"])[columns]
     assert stages.loc[("electronics", "minilm")].tolist() == [3, "3 on 1,001", "3 on 1,007", 2]
+    assert stages.loc[("electronics_compressed", "scratch")].tolist() == [2, "2 on 200", "2 on 1,007", 2]
     assert stages.loc[("more_words", "scratch")].tolist() == [3, "", "", 0]
 
 

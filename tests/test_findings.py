@@ -67,6 +67,22 @@ def test_a_recorded_number_that_changes_makes_the_sentences_that_need_it_false_a
     assert sentence.startswith("Do not carry a score from one model to another.") and "55%" in sentence
 
 
+def test_findings_count_a_model_that_two_studies_trained_once_and_one_study_can_be_asked_alone():
+    study = "electronics_compressed"
+    assert len(quantities.gains("scratch")) == 5 + 3 and len(quantities.graded("scratch")) == 2 + 3 + 1
+    assert not quantities.kept("scratch", 5, study=study) and quantities.kept("scratch", 5)
+    for name, healed in (("best_subset", True), ("trained_from_scratch", False)):
+        files = sorted((ROOT / "results" / study).glob("scratch/*/compression.json"))
+        recorded = [
+            each["retention"]["value"]
+            for file in files
+            for each in json.loads(file.read_text())["candidates"]
+            if each["name"].replace("learned_anew", "trained_from_scratch") == name and each["healed"] == healed
+        ]
+        assert [each.value for each in quantities.kept("scratch", 3, healed, name, study)] == recorded
+        assert len(recorded) == 2
+
+
 def test_a_strict_build_fails_on_a_page_with_a_false_finding_and_its_warning_has_the_sentence(tmp_path):
     (tmp_path / "Snakefile").touch()
     (tmp_path / "results").symlink_to(ROOT / "results")

@@ -138,6 +138,28 @@ def test_the_page_of_the_recorded_runs_names_every_study_of_classifiers_and_the_
     )
 
 
+def test_a_model_that_two_studies_trained_counts_once_and_what_only_the_second_measured_is_kept():
+    studies = records.load_studies(["electronics", "electronics_compressed", "electronics_cpu"])
+    first, again = studies["electronics"], studies["electronics_compressed"]
+    for run, stages in again.items():
+        one, other = first[run]["training"], stages["training"]
+        assert (one.history, one.train, one.validation, one.test) == (
+            other.history,
+            other.train,
+            other.validation,
+            other.test,
+        )
+    truths = [study["scratch", 0]["ground_truth"] for study in (first, again)]
+    assert truths[0].sizes == truths[1].sizes and truths[0].shapley == truths[1].shapley
+    assert truths[0].summary["ablation"] != truths[1].summary["ablation"]  # scored on other numbers of reviews
+    distinct = records.leave_out_repeats(studies)
+    kept = {run: [*stages] for run, stages in distinct["electronics_compressed"].items()}
+    assert kept == {("scratch", 0): ["compression"], ("scratch", 1): ["ground_truth", "compression"]}
+    assert distinct["electronics"] == first and distinct["electronics_cpu"] == studies["electronics_cpu"]
+    alone = {"electronics_compressed": again}
+    assert records.leave_out_repeats(alone) == alone
+
+
 def test_a_commit_has_changes_where_the_code_has_and_not_where_data_or_runs_lie_beside_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("Snakefile", "lib/algorithm.py"):

@@ -561,7 +561,7 @@ def plot_retention(rows: list[dict]) -> Figure:
                     _plot_intervals(axes, [row["layers"] for row in line], shares, label=label, **look)
         axes.axhline(1, color="0.4", linewidth=1)
         axes.set(title=_in_two_lines(model), xlabel="layers kept")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("share of the whole model's accuracy")
     figure.suptitle("Accuracy that smaller models keep: unhealed (dotted) and healed (solid)", x=0.01, ha="left")

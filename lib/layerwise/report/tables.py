@@ -480,7 +480,9 @@ def settings_table(studies: dict[str, Runs]) -> pd.DataFrame:
     """
     groups: dict[tuple[str, str], dict[str, list[TrainingResult]]] = {}
     for study, model, runs in iterate_models(studies):
-        results = [stages["training"] for stages in runs]
+        results = [stages["training"] for stages in runs if "training" in stages]
+        if not results:  # it repeats the training of another study
+            continue
         device = results[0].provenance.device.partition(" (")[0]
         groups.setdefault((model, device), {})[study] = results
     rows = [

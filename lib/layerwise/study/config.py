@@ -70,6 +70,7 @@ class Parameters(BaseModel):
         [
             "electronics",
             "electronics_cpu",
+            "electronics_compressed",
             "more_words",
             "all_reviews",
             "fewer_reviews",

@@ -1,38 +1,46 @@
 """What the recorded runs found: the quantities that pages quote, and on which their sentences depend.
 
-Each function reads `results/` alone. A model is named as in the studies: minilm, scratch or smollm2-12.
+Each function reads `results/` alone. A model is named as in the studies: minilm, scratch or smollm2-12. What a study
+repeats of another one counts once; `study` takes the runs of one study alone.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
+from layerwise.budget import CompressionPlan
 from layerwise.grading import is_baseline
 from layerwise.importance import METHODS
 from layerwise.statistics import Interval, combine_seeds
 from layerwise.study import records
-from layerwise.study.schemas import Candidate, GroundTruthResult, LanguageModelResult, RecommenderResult
+from layerwise.study.schemas import (
+    Candidate,
+    CompressionResult,
+    GroundTruthResult,
+    LanguageModelResult,
+    RecommenderResult,
+)
 from layerwise.subnetworks import passes_of_all
 
 
 def models() -> list[str]:
     """The models of the reference runs."""
-    return list(dict.fromkeys(stages["training"].model.base_model for stages in _runs()))
+    return list(dict.fromkeys(result.model.base_model for result in _results("training")))
 
 
 def accuracies(model: str) -> list[Interval]:
     """Test accuracy of each run."""
-    return [stages["training"].test.accuracy for stages in _runs(model)]
+    return [result.test.accuracy for result in _results("training", model)]
 
 
 def gains(model: str) -> list[Interval]:
     """Test accuracy of each run less that of TF-IDF with logistic regression on the same reviews."""
-    return [stages["training"].difference for stages in _runs(model)]
+    return [result.difference for result in _results("training", model)]
 
 
 def graded(model: str | None = None) -> list[GroundTruthResult]:
     """The runs whose sub-networks were evaluated."""
-    return [stages["ground_truth"] for stages in _runs(model) if "ground_truth" in stages]
+    return _results("ground_truth", model)
 
 
 def random_half_losses(model: str) -> list[Interval]:
@@ -89,56 +97,56 @@ def passes_of_all_subnetworks(layers: int) -> float:
     return passes_of_all(layers)
 
 
-def kept(model: str, layers: int, healed: bool = True, selected_by: str = "best_subset") -> list[Interval]:
-    """Test accuracy of the models of so many layers as a share of the whole model's, for each run."""
-    return [each.retention for each in _candidates(model, layers, selected_by, healed)]
+def kept(
+    model: str, layers: int, healed: bool = True, selected_by: str = "best_subset", study: str | None = None
+) -> list[Interval]:
+    """Test accuracy of the models of so many layers as a share of the whole model's, for each run.
+
+    Models trained from scratch are "trained_from_scratch", and not healed.
+    """
+    return [
+        each.retention
+        for result, plan in _plans(model, layers, study)
+        for each in result.candidates
+        if (each.name, each.ratio, each.healed) == (selected_by, plan.ratio, healed)
+    ]
 
 
-def ratio(model: str, layers: int) -> float:
+def ratio(model: str, layers: int, study: str | None = None) -> float:
     """How many times fewer parameters a model of so many layers has."""
-    return next(
-        plan.reached
-        for stages in _runs(model)
-        if "compression" in stages
-        for plan in stages["compression"].plans
-        if plan.layers == layers
-    )
+    return next(plan.reached for _, plan in _plans(model, layers, study))
 
 
-def effects(when: str) -> list[Interval]:
+def effects(when: str, study: str | None = None) -> list[Interval]:
     """Accuracy of the selected layers less that of as many random ones, "before" or "after" healing.
 
     One for each run and size with a healed random selection; where the two selections are the same layers, none.
     """
     differences = []
-    for stages in _runs():
-        if "compression" in stages:
-            for plan in stages["compression"].plans:
-                named = stages["compression"].contrasts[str(plan.ratio)]
-                if f"choice_{when}" in named and not _same_layers(stages["compression"].candidates, plan.ratio):
-                    differences.append(named[f"choice_{when}"])
+    for result, plan in _plans(study=study):
+        named = result.contrasts[str(plan.ratio)]
+        if f"choice_{when}" in named and not _same_layers(result.candidates, plan.ratio):
+            differences.append(named[f"choice_{when}"])
     return differences
 
 
-def gains_of_healed(model: str | None = None, layers: int | None = None) -> list[Interval]:
+def gains_of_healed(model: str | None = None, layers: int | None = None, study: str | None = None) -> list[Interval]:
     """Test accuracy of every healed model, or of those of so many layers, less that of the linear classifier."""
-    return [
-        stages["compression"].contrasts[str(plan.ratio)]["linear"]
-        for stages in _runs(model)
-        if "compression" in stages
-        for plan in stages["compression"].plans
-        if layers in (None, plan.layers)
-    ]
+    return [result.contrasts[str(plan.ratio)]["linear"] for result, plan in _plans(model, layers, study)]
+
+
+def gains_over_scratch(study: str | None = None) -> list[Interval]:
+    """Test accuracy of every healed model less that of the model trained from scratch at equal compute."""
+    return [result.contrasts[str(plan.ratio)]["from_scratch"] for result, plan in _plans(study=study)]
 
 
 def speedup(model: str, layers: int, runtime: str = "pytorch", batch: int = 32) -> list[float]:
     """How many times as fast a model of so many layers is as the whole one in the same runtime, for each run."""
     ratios = []
-    for stages in _runs(model):
-        if "compression" in stages and stages["compression"].timings:
-            times = {(t.ratio, t.runtime, t.batch): t.milliseconds for t in stages["compression"].timings}
-            asked = next(plan.ratio for plan in stages["compression"].plans if plan.layers == layers)
-            ratios.append(times[1.0, runtime, batch] / times[asked, runtime, batch])
+    for result, plan in _plans(model, layers):
+        if result.timings:
+            times = {(t.ratio, t.runtime, t.batch): t.milliseconds for t in result.timings}
+            ratios.append(times[1.0, runtime, batch] / times[plan.ratio, runtime, batch])
     return ratios
 
 
@@ -190,13 +198,15 @@ def mean(values: Sequence[Interval]) -> Interval:
     return combine_seeds(list(values))
 
 
-def _candidates(model: str, layers: int, selected_by: str, healed: bool) -> list[Candidate]:
+def _plans(
+    model: str | None = None, layers: int | None = None, study: str | None = None
+) -> list[tuple[CompressionResult, CompressionPlan]]:
+    """The result and plan of every smaller size that a run has, or of the one with so many layers."""
     return [
-        each
-        for stages in _runs(model)
-        if "compression" in stages
-        for each in stages["compression"].candidates
-        if each.name == selected_by and each.healed == healed and each.layers and len(each.layers) == layers
+        (result, plan)
+        for result in _results("compression", model, study)
+        for plan in result.plans
+        if layers in (None, plan.layers)
     ]
 
 
@@ -207,9 +217,13 @@ def _same_layers(candidates: list[Candidate], ratio: float) -> bool:
     return all(each.layers in selected for each in healed if is_baseline(each.name))
 
 
-def _runs(model: str | None = None) -> list[dict[str, Any]]:
+def _results(stage: str, model: str | None = None, study: str | None = None) -> list[Any]:
+    """The results of a stage, one for each trained model that has it."""
     return [
-        stages for runs in _studies().values() for (name, _), stages in runs.items() if model is None or name == model
+        stages[stage]
+        for name, runs in records.leave_out_repeats(_studies()).items()
+        for (base_model, _), stages in runs.items()
+        if study in (None, name) and model in (None, base_model) and stage in stages
     ]
 
 

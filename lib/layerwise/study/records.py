@@ -36,8 +36,9 @@ KINDS: dict[str, type] = {
         schemas.ComparisonResult,
     )
 }
-# The reference run, on a GPU and on a CPU. The other studies trained a model with other settings, and stopped there.
-REFERENCE_STUDIES = ["electronics", "electronics_cpu"]
+# The reference run, on a GPU and on a CPU; `electronics_compressed` repeats two runs of `electronics` and compresses
+# them. The other studies trained a model with other settings, and stopped there.
+REFERENCE_STUDIES = ["electronics", "electronics_cpu", "electronics_compressed"]
 Runs = dict[tuple[str, int], dict[str, Any]]  # results of each stage by its name, for each model and seed
 
 
@@ -55,6 +56,27 @@ def load_studies(names: list[str] | None = None) -> dict[str, Runs]:
         if name not in studies:
             raise InputError(f"no study {name!r} is recorded; choose from: {', '.join(studies)}")
     return {name: studies[name] for name in names or studies}
+
+
+def leave_out_repeats(studies: dict[str, Runs]) -> dict[str, Runs]:
+    """Studies without the results of a stage that an earlier one of them has for the same trained model.
+
+    Models are the same if they have the same name, seed, size and history of training. So a model that two studies
+    trained counts once where runs are counted.
+    """
+    known: dict[str, set[str]] = {}  # stages by model
+    kept: dict[str, Runs] = {}
+    for study, runs in studies.items():
+        kept[study] = {}
+        for (model, seed), stages in runs.items():
+            trained = stages.get("training")
+            same = json.dumps(
+                [model, seed, trained.model.parameters, trained.history] if trained else [study, model, seed]
+            )
+            repeated = known.setdefault(same, set())
+            kept[study][model, seed] = {name: result for name, result in stages.items() if name not in repeated}
+            repeated.update(stages)
+    return kept
 
 
 def load_stages(run: Path) -> dict[str, Any]:
