@@ -222,6 +222,13 @@ def test_an_interval_over_seeds_and_reviews_covers_what_one_over_reviews_alone_d
     assert covered["reviews"] < covered["both"]
 
 
+def test_two_seeds_have_an_interval_over_examples_alone():
+    one, two = Interval(value=0.5, low=0.4, high=0.62, n=9), Interval(value=0.7, low=0.62, high=0.8, n=9)
+    combined = combine_seeds([one, two])
+    found = combined.value, combined.low, combined.high
+    assert found == (pytest.approx(0.6), pytest.approx(0.51), pytest.approx(0.71))
+
+
 def test_more_seeds_make_the_interval_of_their_mean_narrower():
     draw, widths = np.random.default_rng(0), []
     for seeds in (3, 30):

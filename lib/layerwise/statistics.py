@@ -174,13 +174,15 @@ def combine_seeds(intervals: Sequence[Interval]) -> Interval:
     """The mean over training seeds, from the interval over examples of each.
 
     Seeds share their examples. So the standard error is that of one seed over examples and, beside it, that of the mean
-    over seeds, with Student's quantile of their joint degrees of freedom (Satterthwaite, 1946). The interval of one
-    seed stays as it is.
+    over seeds, with Student's quantile of their joint degrees of freedom (Satterthwaite, 1946). One seed says nothing
+    of others, and two say next to nothing (Student's quantile is 13): their interval is over examples alone.
     """
     if len(intervals) == 1:
         return intervals[0]
     values = [each.value for each in intervals]
     mean = statistics.mean(values)  # exact: the mean of equal values is that value
+    if len(intervals) == 2:
+        return mean_of_ends(intervals)
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
     within = (statistics.mean((each.high - each.low) / 2 for each in intervals) / z) ** 2
     between = statistics.variance(values) / len(values)
@@ -190,7 +192,7 @@ def combine_seeds(intervals: Sequence[Interval]) -> Interval:
 
 
 def mean_of_ends(intervals: Sequence[Interval]) -> Interval:
-    """Means over training seeds of values and of both ends of intervals that are bounds, such as a percentile's."""
+    """Means over training seeds of values and of both ends of their intervals."""
     value, low, high = (statistics.mean(getattr(each, name) for each in intervals) for name in ("value", "low", "high"))
     return Interval(value=value, low=low, high=high, n=intervals[0].n)
 
