@@ -43,14 +43,17 @@ def main() -> None:
 def request(arguments: list[str]) -> None:
     """Run `python ARGUMENTS` in a forked process, with the streams, folder and environment of this one."""
     connection = socket.socket(socket.AF_UNIX)
+    asked = json.dumps({"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     try:
         connection.connect(os.environ["LAYERWISE_WARM"])
+        socket.send_fds(connection, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+        connection.sendall(asked)
+        answer = connection.recv(8)
     except (KeyError, OSError):
+        answer = b""
+    if not answer:  # there is no server, or it ended, as where a library does not import
         os.execv(sys.executable, [sys.executable, *arguments])
-    asked = json.dumps({"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
-    socket.send_fds(connection, [len(asked).to_bytes(8, "big")], [0, 1, 2])
-    connection.sendall(asked)
-    process = int.from_bytes(connection.recv(8), "big")
+    process = int.from_bytes(answer, "big")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: os.kill(process, received))
     status = connection.recv(1)

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,6 +67,17 @@ def test_the_error_of_a_module_is_the_last_line_and_its_status_is_not_zero(serve
     (tmp_path / "probe.py").write_text("raise ValueError('give another number')")
     failed = run_warm(server, tmp_path, "-m", "probe")
     assert failed.returncode == 1 and failed.stderr.splitlines()[-1] == "ValueError: give another number"
+
+
+def test_a_module_starts_cold_where_the_server_ends_before_it_answers(tmp_path):
+    (tmp_path / "probe.py").write_text("print('started')")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "socket"))
+    listening.listen()
+    ending = threading.Thread(target=lambda: listening.accept()[0].close())
+    ending.start()
+    assert run_warm(tmp_path / "socket", tmp_path, "-m", "probe").stdout == "started\n"
+    ending.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

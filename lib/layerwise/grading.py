@@ -78,7 +78,7 @@ class SizeGrade:
     """The grade of a selection of so many layers; a random selection has no `layers`, its grade is the expected one.
 
     Attributes:
-        percentile_interval: of `rank_intervals`; before version 0.3 of the percentiles in the resamples.
+        percentile_interval: of `rank_interval`; before version 0.3 of the percentiles in the resamples.
         gain: value less the mean of all selections of that size, on the same examples.
     """
 

@@ -170,7 +170,7 @@ def recommender(study: str) -> RecommenderResult:
 
 def hours() -> float:
     """Hours that all stages of the reference runs took."""
-    return records.total_hours(_studies())
+    return records.total_hours(_studies(distinct=False))
 
 
 def better(differences: Iterable[Interval]) -> int:
@@ -221,12 +221,13 @@ def _results(stage: str, model: str | None = None, study: str | None = None) -> 
     """The results of a stage, one for each trained model that has it."""
     return [
         stages[stage]
-        for name, runs in records.leave_out_repeats(_studies()).items()
+        for name, runs in _studies(distinct=True).items()
         for (base_model, _), stages in runs.items()
         if study in (None, name) and model in (None, base_model) and stage in stages
     ]
 
 
 @cache
-def _studies() -> dict[str, records.Runs]:
-    return records.load_studies(records.REFERENCE_STUDIES)
+def _studies(distinct: bool) -> dict[str, records.Runs]:
+    studies = records.load_studies(records.REFERENCE_STUDIES)
+    return records.leave_out_repeats(studies) if distinct else studies

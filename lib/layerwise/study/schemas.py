@@ -283,7 +283,7 @@ class CompressionResult(BaseModel):
 
     def from_scratch(self, layers: int) -> Interval | None:
         """Accuracy of the model of so many layers that was trained from scratch; None if there is none."""
-        ratios = [plan.ratio for plan in self.plans if plan.layers == layers]
+        ratios = [plan.ratio for plan in self.plans if self.rivals.get(str(plan.ratio), plan.layers) == layers]
         found = {each.ratio: each.accuracy for each in self.candidates if each.name == FROM_SCRATCH}
         return next((found[ratio] for ratio in ratios if ratio in found), None)
 
