@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ARCHITECTURES, inputs_of, make_batch, make_model, make_reviews
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -394,6 +395,17 @@ def test_the_answers_that_a_teacher_keeps_are_those_it_gives_whatever_the_batch(
         torch.testing.assert_close(state[real], whole[real], atol=1e-5, rtol=1e-5)
     teacher.answer({name: value[:, 1:] for name, value in batch.items()})  # texts that it has not prepared for
     assert answered == [6]
+
+
+def test_a_stream_of_texts_heals_without_being_read_in_advance(tmp_path):
+    model, batch = make_model("bert"), make_batch(examples=8)
+    rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+    stream = Dataset.from_list([{name: value.tolist() for name, value in row.items()} for row in rows])
+    arguments = TrainingArguments(output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to=[], save_strategy="no")
+    student = LayerwiseAdapter(model).keep([0, 2])
+    before = student.state_dict()["classifier.weight"].clone()
+    distillation.heal(student, model, [0, 2], stream.to_iterable_dataset(), None, arguments)
+    assert not torch.equal(student.state_dict()["classifier.weight"], before)
 
 
 def pad(rows):

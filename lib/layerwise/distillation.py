@@ -1,6 +1,6 @@
 """Healing: a model that lost some of its layers learns from the whole model to do without them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +108,7 @@ class Distillation(Trainer):
         model.eval()  # at every step, because the Trainer turns dropout on again
         student = model(**inputs, output_hidden_states=True)
         with torch.no_grad(), self.accelerator.autocast():
-            if self.train_dataset is not None:
+            if isinstance(self.train_dataset, Sized):  # a stream is read once, by the training
                 self._teacher.prepare(self.train_dataset, self.data_collator, self.args.eval_batch_size)
             teacher = self._teacher.answer(inputs)
         loss = TEMPERATURE**2 * F.kl_div(
